@@ -1,0 +1,99 @@
+# Everything that one does with this project. Needs Python 3.11 or newer, and make.
+# `make TARGET ARGS="..."` hands ARGS to the command behind the target.
+
+# Tried in this order; the first that is new enough makes the environment.
+PYTHON ?= python3.11 python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Newer than the lock exactly when everything in the lock is installed.
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+PYTEST := $(BIN)/python -m pytest
+# For tests without Ray. More processes than this cost more to start than they save.
+PARALLEL := -n auto --maxprocesses=4
+HERE := not node and not browser and not soak
+DECIDES := tests/unit tests/test_tidy.py crdt presence_actors/core
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test check format lint types imports unit property simulation integration \
+	coverage soak bench lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP)  ## the environment (.venv), from requirements.lock; made by every target that needs it
+
+$(STAMP): requirements.lock pyproject.toml
+	@python=; for candidate in $(PYTHON); do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "presence-actors needs Python 3.11 or newer, and this is not: $(PYTHON)." \
+	    "Install one, or say where it is: make venv PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making $(VENV) from requirements.lock; the first time takes a minute or two."; \
+	$$python -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## a cluster with people who come and go, live (ARGS="--for 20s" ends by itself)
+	$(BIN)/presence demo $(ARGS)
+
+test: unit property simulation integration  ## every test that needs no Node and no browser
+
+check: format lint types imports  ## formatting, lint, types, who imports whom
+
+format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+unit: $(STAMP)  ## one module at a time, the examples in docstrings, and the house rules
+	$(PYTEST) $(PARALLEL) $(DECIDES) $(ARGS)
+
+property: $(STAMP)  ## laws that hold for all inputs
+	$(PYTEST) $(PARALLEL) tests/property $(ARGS)
+
+simulation: $(STAMP)  ## stories under a virtual clock
+	$(PYTEST) $(PARALLEL) tests/simulation $(ARGS)
+
+integration: $(STAMP)  ## real processes, real sockets, real Ray
+	$(PYTEST) -m "$(HERE)" tests/integration $(ARGS)
+
+coverage: $(STAMP)  ## unit and property together; fails below the number in pyproject.toml
+	$(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered $(DECIDES) tests/property $(ARGS)
+
+soak: $(STAMP)  ## the laws and the stories for an hour, with fresh seeds
+	HYPOTHESIS_PROFILE=soak $(PYTEST) $(PARALLEL) -m "soak or not soak" --timeout=3600 \
+	  tests/property tests/simulation $(ARGS)
+
+bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE")
+	$(BIN)/python -m benchmarks.bench_cluster $(ARGS)
+
+# In an environment of its own, so that the tool that resolves does not end up in what it resolves.
+lock: $(STAMP)  ## resolve pyproject.toml into requirements.lock anew (ARGS="--upgrade")
+	$(BIN)/python -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	build/lock/bin/pip-compile --quiet --extra dev --generate-hashes --strip-extras --no-header \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --output-file requirements.lock $(ARGS) pyproject.toml
+
+clean:  ## take away caches and build results; the environment stays
+	rm -rf build dist .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache \
+	  .pytest_cache .ruff_cache
+	find crdt presence_actors tests benchmarks examples -type d -name __pycache__ -prune \
+	  -exec rm -rf {} +
