@@ -77,7 +77,7 @@ integration: $(STAMP)  ## real processes, real sockets, real Ray
 coverage: $(STAMP)  ## unit and property together; fails below the number in pyproject.toml
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered $(DECIDES) tests/property $(ARGS)
 
-soak: $(STAMP)  ## the laws and the stories for an hour, with fresh seeds
+soak: $(STAMP)  ## the laws with 200 times the examples, and the stories that run long
 	HYPOTHESIS_PROFILE=soak $(PYTEST) $(PARALLEL) -m "soak or not soak" --timeout=3600 \
 	  tests/property tests/simulation $(ARGS)
 

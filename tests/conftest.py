@@ -1,8 +1,8 @@
 """What holds for every test: guards around the pure folders, and the Hypothesis profiles.
 
-A test in ``unit/``, ``property/`` or ``simulation/`` that starts Ray, opens a socket or waits by the
-clock would be slow, and would fail now and then for reasons that are not its subject. The guards
-turn that into a failure at once, with a sentence that says where such a test belongs.
+A test in ``unit/``, ``property/`` or ``simulation/`` that starts Ray, opens a socket or waits by
+the clock would be slow, and would fail now and then for reasons that are not its subject. The
+guards turn that into a failure at once, with a sentence that says where such a test belongs.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 TESTS = Path(__file__).parent
 PURE_FOLDERS = ("unit", "property", "simulation")
+RAY_BELONGS = "what needs a cluster belongs in tests/integration/ray/"
 
 # No deadline in any profile: on a busy machine it would fail a test for what its neighbour does.
 # pytest-timeout ends what hangs.
@@ -110,17 +111,17 @@ def _guard_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def guards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def guards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No Ray, no connection and no waiting in the pure folders."""
     path = request.node.path
     if not path.is_relative_to(TESTS) or path.relative_to(TESTS).parts[0] not in PURE_FOLDERS:
+        yield
         return
     _guard_sockets(monkeypatch)
     _guard_sleeps(monkeypatch)
-    # Only when something has imported Ray already: to import it here would cost every run 0.3 s.
+    # Only when it is loaded already: to import Ray here would cost every run a third of a second.
     if "ray" in sys.modules:
-        monkeypatch.setattr(
-            sys.modules["ray"],
-            "init",
-            _refused("ray.init", "what needs a cluster belongs in tests/integration/ray/"),
-        )
+        monkeypatch.setattr(sys.modules["ray"], "init", _refused("ray.init", RAY_BELONGS))
+    yield
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        _refuse("ray.init", RAY_BELONGS)
