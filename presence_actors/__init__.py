@@ -1,0 +1,1 @@
+"""presence-actors: who is here right now, honest when networks break."""

@@ -1,0 +1,185 @@
+"""Every knob with its unit, default and constraint; nothing here reads the environment.
+
+`Knobs.check` holds the constraints; `load` builds knobs from a mapping of texts such as the
+``PRESENCE_*`` variables, which only `cli` reads. People write ``10s`` or ``250ms``; code has
+integers of milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from presence_actors.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ClusterConfig", "Knobs", "load_knobs", "parse_duration"]
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?")
+_UNITS: Final = {None: 1, "ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000}
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True):
+    """All times and sizes that an operator may turn. Milliseconds unless the name says otherwise."""
+
+    #: A client's beat, told in `welcome`; the client adds +-20 % jitter.
+    heartbeat_ms: int = 25_000
+    #: How long a gateway believes in a silent connection.
+    client_lease_ms: int = 60_000
+    #: How long a lost session may come back without anybody hearing of it.
+    grace_connection_ms: int = 15_000
+    #: The same for the sessions of a lost gateway.
+    grace_gateway_ms: int = 30_000
+    #: A gateway's beat to each of its workers, and how long a replica believes in a silent gateway.
+    gateway_beat_ms: int = 500
+    gateway_lease_ms: int = 3_000
+    #: After this silence a gateway turns to another replica.
+    peer_silence_ms: int = 1_000
+    #: After this silence of a home its entries show `unreachable`; until then its gateways may
+    #: have moved to another replica, and nobody need know.
+    unreachable_after_ms: int = 3_000
+    #: After this a silent gateway's entries end.
+    unreachable_ms_max: int = 120_000
+    #: Shortest distance of two gossip rounds, and the longest (an idle round is a promise).
+    gossip_interval_ms: int = 20
+    gossip_idle_ms: int = 250
+    #: An unanswered gossip delta or segment is sent again after this.
+    resend_ms: int = 500
+    #: Changes towards clients are gathered this long; one frame per subscriber and topic.
+    gateway_tick_ms: int = 20
+    #: Writes towards replicas, and changes towards gateways, are gathered this long.
+    flush_ms: int = 5
+    #: How long a topic that nobody watches any more is kept warm.
+    interest_linger_ms: int = 10_000
+    #: How long a new subscriber or a poll waits for a topic before it gets a view `starting`.
+    snapshot_wait_ms: int = 1_000
+    #: How long a restarted replica waits for the gateways' announcements when no peer can tell.
+    startup_grace_ms: int = 3_000
+    #: How long an origin may be unheard before its rows must be replaced as a whole.
+    horizon_ms: int = 3_600_000
+    #: Bound on the difference of any two clocks.
+    drift_ms_max: int = 2_000
+    #: A client's reconnect: full jitter up to the first, then exponential to the second.
+    reconnect_jitter_ms: int = 10_000
+    reconnect_ms_max: int = 60_000
+
+    def check(self) -> Knobs:
+        """These knobs, if they respect all constraints.
+
+        Raises:
+            ConfigError: naming the knob, its value and the constraint it breaks.
+        """
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value <= 0:
+                raise ConfigError(name, value, "must be a positive number of milliseconds")
+        self._require("client_lease_ms", 2 * self.heartbeat_ms + 10, "2 x heartbeat_ms + 10 ms")
+        self._require("gateway_lease_ms", 4 * self.gateway_beat_ms, "4 x gateway_beat_ms")
+        self._require("peer_silence_ms", 2 * self.gateway_beat_ms, "2 x gateway_beat_ms")
+        self._require("unreachable_after_ms", 4 * self.gossip_idle_ms, "4 x gossip_idle_ms")
+        self._require("unreachable_after_ms", self.peer_silence_ms, "peer_silence_ms")
+        self._require("unreachable_ms_max", self.grace_gateway_ms, "grace_gateway_ms")
+        self._require("gossip_idle_ms", self.gossip_interval_ms, "gossip_interval_ms")
+        self._require("reconnect_ms_max", self.reconnect_jitter_ms, "reconnect_jitter_ms")
+        self._require(
+            "horizon_ms",
+            self.client_lease_ms
+            + self.gateway_lease_ms
+            + self.grace_connection_ms
+            + self.grace_gateway_ms
+            + self.unreachable_ms_max
+            + 2 * self.drift_ms_max,
+            "client lease + gateway lease + graces + unreachable_ms_max + 2 x drift_ms_max",
+        )
+        return self
+
+    def _require(self, name: str, least: int, words: str) -> None:
+        value: int = getattr(self, name)
+        if value < least:
+            raise ConfigError(name, value, f"must be at least {words} = {least}")
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The shape of one zone's cluster."""
+
+    zone: str = "a"
+    workers: int = 2
+    shards: int = 16
+    replicas: int = 2
+    gateways: int = 2
+    #: Where gateways serve clients: `port`, `port` + 1, ...
+    host: str = "127.0.0.1"
+    port: int = 4000
+    #: Where peer links listen.
+    link_host: str = "127.0.0.1"
+    #: Whether faults may be injected into peer links; loopback only.
+    faults: bool = False
+    knobs: Knobs = Knobs()
+
+    def check(self) -> ClusterConfig:
+        """This configuration, if it makes sense.
+
+        Raises:
+            ConfigError: naming the knob, its value and the constraint it breaks.
+        """
+        if not re.fullmatch(r"[a-z0-9-]{1,16}", self.zone):
+            raise ConfigError("zone", self.zone, "must be 1 to 16 of a-z, 0-9 and -")
+        for name in ("workers", "shards", "replicas", "gateways"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(name, value, "must be at least 1")
+        if self.replicas > self.workers:
+            raise ConfigError("replicas", self.replicas, f"must be at most workers = {self.workers}")
+        if self.shards > 4096:  # noqa: PLR2004
+            raise ConfigError("shards", self.shards, "must be at most 4096")
+        if not 1 <= self.port <= 65_536 - self.gateways:
+            raise ConfigError(
+                "port", self.port, f"must leave room for {self.gateways} gateways below 65536"
+            )
+        self.knobs.check()
+        return self
+
+
+def parse_duration(name: str, text: str) -> int:
+    """Milliseconds of a duration as people write it.
+
+    >>> parse_duration("lease", "10s"), parse_duration("lease", "250")
+    (10000, 250)
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(name, text, "must be a duration such as 250ms, 10s, 5m or 1h")
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def load_knobs(settings: Mapping[str, str], *, prefix: str = "PRESENCE_KNOB_") -> Knobs:
+    """Knobs from texts such as ``{"PRESENCE_KNOB_CLIENT_LEASE": "60s"}``; the rest by default.
+
+    Raises:
+        ConfigError: on an unknown knob, a value that is no duration, or a broken constraint.
+    """
+    values: dict[str, int] = {}
+    for key in sorted(settings):
+        if not key.startswith(prefix):
+            continue
+        short = key.removeprefix(prefix).lower()
+        name = next(
+            (
+                known
+                for known in Knobs.__struct_fields__
+                if short in (known, known.removesuffix("_ms"), known.replace("_ms_max", "_max"))
+            ),
+            None,
+        )
+        if name is None:
+            known = ", ".join(Knobs.__struct_fields__)
+            raise ConfigError(key, settings[key], f"is no knob; the knobs are {known}")
+        values[name] = parse_duration(key, settings[key])
+    return Knobs(**values).check()

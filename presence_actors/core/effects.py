@@ -1,0 +1,201 @@
+"""What comes out of the machines: imperatives, data, in order. Drivers carry them out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from presence_actors.core.ids import ConnectionId, NodeName, RequestId
+from presence_actors.core.instants import WallMs
+from presence_actors.core.messages import PeerMessage
+from presence_actors.core.vocabulary import (
+    ClientMessage,
+    Entry,
+    Err,
+    Ok,
+    Quality,
+    ServerMessage,
+    StatusFrame,
+    UserStatus,
+)
+
+__all__ = [
+    "Answer",
+    "CloseClient",
+    "CloseConnection",
+    "Deliver",
+    "GatewayEffect",
+    "JoinHappened",
+    "LeaveHappened",
+    "OpenConnection",
+    "Presence",
+    "ReplicaEffect",
+    "Resolve",
+    "Say",
+    "Send",
+    "SessionEffect",
+    "SessionEnded",
+    "SnapshotCame",
+    "StatusHappened",
+    "Tell",
+    "TopicAnswer",
+    "UpdateHappened",
+    "ViewHappened",
+    "WelcomeHappened",
+]
+
+
+class Send(msgspec.Struct, frozen=True, tag=True):
+    """Send messages to a node, in one frame. May be lost; the machines cope."""
+
+    to: NodeName
+    messages: list[PeerMessage]
+
+
+# --- gateway ------------------------------------------------------------------------------------
+
+
+class Deliver(msgspec.Struct, frozen=True, tag=True):
+    """Send one message to many clients: encode it once per protocol."""
+
+    connections: list[ConnectionId]
+    message: ServerMessage
+
+
+class CloseClient(msgspec.Struct, frozen=True, tag=True):
+    """Close a client's connection with a WebSocket code (never 1000)."""
+
+    connection: ConnectionId
+    code: int
+    reason: str
+
+
+class TopicAnswer(msgspec.Struct, frozen=True):
+    """A room for somebody who polls."""
+
+    topic: str
+    quality: Quality
+    silent: list[str]
+    as_of: WallMs | None
+    entries: list[Entry]
+    unreachable: list[str]
+    cursor: str | None
+
+
+class Answer(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a `QueryReceived`."""
+
+    request: RequestId
+    topics: list[TopicAnswer]
+    users: list[StatusFrame]
+
+
+# --- client session -----------------------------------------------------------------------------
+
+
+class OpenConnection(msgspec.Struct, frozen=True, tag=True):
+    """Open a WebSocket to this gateway."""
+
+    url: str
+
+
+class CloseConnection(msgspec.Struct, frozen=True, tag=True):
+    """Close the WebSocket."""
+
+    code: int
+    reason: str
+
+
+class Say(msgspec.Struct, frozen=True, tag=True):
+    """Send a frame to the gateway."""
+
+    message: ClientMessage
+
+
+class Resolve(msgspec.Struct, frozen=True, tag=True):
+    """The answer to what the application asked."""
+
+    request: RequestId
+    answer: Ok | Err
+
+
+class WelcomeHappened(msgspec.Struct, frozen=True, tag=True):
+    """The session stands (again)."""
+
+    gateway: str
+    resumed: bool
+
+
+class JoinHappened(msgspec.Struct, frozen=True, tag=True):
+    """Somebody's device came into a room."""
+
+    topic: str
+    entry: Entry
+
+
+class UpdateHappened(msgspec.Struct, frozen=True, tag=True):
+    """An entry changed."""
+
+    topic: str
+    entry: Entry
+    previous: Entry
+
+
+class LeaveHappened(msgspec.Struct, frozen=True, tag=True):
+    """Somebody's device left a room."""
+
+    topic: str
+    entry: Entry
+    reason: str
+
+
+class SnapshotCame(msgspec.Struct, frozen=True, tag=True):
+    """A room's whole state is known (again); the net events of it were told just before."""
+
+    topic: str
+
+
+class StatusHappened(msgspec.Struct, frozen=True, tag=True):
+    """A watched user shows something else."""
+
+    status: StatusFrame
+    previous: UserStatus | None
+
+
+class ViewHappened(msgspec.Struct, frozen=True, tag=True):
+    """More or less of a room's truth can be seen."""
+
+    topic: str
+    quality: Quality
+    silent: list[str]
+    as_of: WallMs | None
+    unreachable: list[str]
+
+
+class SessionEnded(msgspec.Struct, frozen=True, tag=True):
+    """The session is over and will not be tried again."""
+
+    code: int
+    reason: str
+
+
+Presence = (
+    WelcomeHappened
+    | JoinHappened
+    | UpdateHappened
+    | LeaveHappened
+    | SnapshotCame
+    | StatusHappened
+    | ViewHappened
+    | SessionEnded
+)
+
+
+class Tell(msgspec.Struct, frozen=True, tag=True):
+    """Tell the application."""
+
+    event: Presence
+
+
+ReplicaEffect = Send
+GatewayEffect = Send | Deliver | CloseClient | Answer
+SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

@@ -1,0 +1,164 @@
+"""What goes into the machines: past participles, each a fact that a driver reports.
+
+Time is not in the events; it arrives beside them, as `Now`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, UserId
+from presence_actors.core.messages import PeerMessage
+from presence_actors.core.vocabulary import ClientMessage, Identity, ServerMessage
+
+__all__ = [
+    "AppAsked",
+    "ClientConnected",
+    "ClientDisconnected",
+    "ClientRefused",
+    "ClientSent",
+    "ClusterChanged",
+    "ConnectFailed",
+    "ConnectionLost",
+    "ConnectionOpened",
+    "DeadlineReached",
+    "DrainRequested",
+    "GatewayEvent",
+    "MessagesReceived",
+    "QueryReceived",
+    "ReplicaEvent",
+    "ServerSent",
+    "SessionEvent",
+    "Worker",
+    "WorkerEvent",
+]
+
+
+class DeadlineReached(msgspec.Struct, frozen=True, tag=True):
+    """The instant that `deadline()` named has come."""
+
+
+class Worker(msgspec.Struct, frozen=True, array_like=True):
+    """A worker of the cluster: a process that owns replicas of several shards."""
+
+    name: NodeName
+    #: The Ray node that it runs on: replicas of a shard go to different ones.
+    host: str
+
+
+class ClusterChanged(msgspec.Struct, frozen=True, tag=True):
+    """The workers of the cluster, as the supervisor knows them. Gateways: their public URLs."""
+
+    workers: list[Worker]
+    gateways: dict[NodeName, str] = {}
+
+
+class MessagesReceived(msgspec.Struct, frozen=True, tag=True):
+    """A peer frame came in."""
+
+    sender: NodeId
+    messages: list[PeerMessage]
+
+
+# --- gateway ------------------------------------------------------------------------------------
+
+
+class ClientConnected(msgspec.Struct, frozen=True, tag=True):
+    """A client's first frame was read and its token verified."""
+
+    connection: ConnectionId
+    identity: Identity
+
+
+class ClientSent(msgspec.Struct, frozen=True, tag=True):
+    """A client said something; its `Hello` comes right after `ClientConnected`."""
+
+    connection: ConnectionId
+    message: ClientMessage
+
+
+class ClientRefused(msgspec.Struct, frozen=True, tag=True):
+    """The adapter could not read a frame; the connection is kept up to a limit."""
+
+    connection: ConnectionId
+
+
+class ClientDisconnected(msgspec.Struct, frozen=True, tag=True):
+    """A client's connection is gone."""
+
+    connection: ConnectionId
+    #: True when the client closed it in an orderly way after `bye`; a lost one has its grace.
+    orderly: bool = False
+
+
+class QueryReceived(msgspec.Struct, frozen=True, tag=True):
+    """Somebody polls: the entries of rooms, the statuses of users."""
+
+    request: RequestId
+    namespace: str
+    topics: list[str]
+    users: list[UserId]
+
+
+class DrainRequested(msgspec.Struct, frozen=True, tag=True):
+    """The gateway is to be emptied: clients go elsewhere, nobody hears of it."""
+
+    reason: str
+
+
+# --- client session -----------------------------------------------------------------------------
+
+
+class ConnectionOpened(msgspec.Struct, frozen=True, tag=True):
+    """The connection that was asked for is open."""
+
+    url: str
+
+
+class ConnectFailed(msgspec.Struct, frozen=True, tag=True):
+    """It could not be opened."""
+
+    url: str
+    reason: str
+
+
+class ConnectionLost(msgspec.Struct, frozen=True, tag=True):
+    """It was open and is no longer."""
+
+    code: int
+    reason: str
+
+
+class ServerSent(msgspec.Struct, frozen=True, tag=True):
+    """A frame from the gateway."""
+
+    message: ServerMessage
+
+
+class AppAsked(msgspec.Struct, frozen=True, tag=True):
+    """The application wants something; `request` comes back with the answer.
+
+    `message` is what to say once; rooms joined and topics watched are remembered and said again
+    after each reconnect.
+    """
+
+    request: RequestId
+    message: ClientMessage
+
+
+ReplicaEvent = MessagesReceived | ClusterChanged | DeadlineReached
+WorkerEvent = ReplicaEvent
+GatewayEvent = (
+    ClientConnected
+    | ClientSent
+    | ClientRefused
+    | ClientDisconnected
+    | QueryReceived
+    | DrainRequested
+    | MessagesReceived
+    | ClusterChanged
+    | DeadlineReached
+)
+SessionEvent = (
+    ConnectionOpened | ConnectFailed | ConnectionLost | ServerSent | AppAsked | DeadlineReached
+)

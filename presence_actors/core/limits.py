@@ -1,0 +1,64 @@
+"""Everything has a limit; beside each stands what happens there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BAD_FRAMES_MAX",
+    "CLIENT_FRAME_BYTES_MAX",
+    "DEVICE_CHARACTERS_MAX",
+    "EMOJI_CHARACTERS_MAX",
+    "ENTRIES_PER_PART_MAX",
+    "GOSSIP_ROWS_MAX",
+    "ID_CHARACTERS_MAX",
+    "META_BYTES_MAX",
+    "META_DEPTH_MAX",
+    "QUERY_TOPICS_MAX",
+    "RESUME_MAX",
+    "ROOMS_PER_SESSION_MAX",
+    "SEGMENTS_UNACKNOWLEDGED_MAX",
+    "SERVER_FRAME_BYTES_MAX",
+    "SUBSCRIPTIONS_PER_CONNECTION_MAX",
+    "TEXT_CHARACTERS_MAX",
+    "TOMBSTONES_PER_TOPIC_VIEW_MAX",
+    "UNSENT_BYTES_MAX",
+]
+
+#: Bytes of one frame from a client. Beyond: close 1009.
+CLIENT_FRAME_BYTES_MAX: Final = 64 * 1024
+#: Bytes of one frame to a client that we aim at: snapshots go in parts below it.
+SERVER_FRAME_BYTES_MAX: Final = 256 * 1024
+#: Entries in one part of a snapshot (a typical entry has 150 bytes).
+ENTRIES_PER_PART_MAX: Final = 500
+#: Unreadable frames of one connection. Beyond: close 4400.
+BAD_FRAMES_MAX: Final = 5
+#: Characters of a topic, user or session. Beyond: `too_long`.
+ID_CHARACTERS_MAX: Final = 128
+#: Characters of a device word. Beyond: `too_long`.
+DEVICE_CHARACTERS_MAX: Final = 32
+#: Characters of a status text and of an emoji. Beyond: `too_long`.
+TEXT_CHARACTERS_MAX: Final = 140
+EMOJI_CHARACTERS_MAX: Final = 16
+#: Encoded bytes of one meta. Beyond: `too_long`.
+META_BYTES_MAX: Final = 4 * 1024
+#: Nesting of one meta. Beyond: `bad_frame`.
+META_DEPTH_MAX: Final = 8
+#: Rooms that one session is in. Beyond: `too_many`.
+ROOMS_PER_SESSION_MAX: Final = 100
+#: Topics and users that one connection watches. Beyond: `too_many`.
+SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 2_000
+#: Resume attempts of one session: half of an epoch's 64 bits. Beyond: `bad_frame`.
+RESUME_MAX: Final = (1 << 31) - 1
+#: Topics and users of one query. Beyond: HTTP 400.
+QUERY_TOPICS_MAX: Final = 1_000
+#: Rows in one part of a gossip delta. Beyond: further parts.
+GOSSIP_ROWS_MAX: Final = 5_000
+#: Segments of an attachment that wait for an acknowledgement. Beyond: the attachment ends, and
+#: the gateway attaches again with its cursor, so only the difference is sent.
+SEGMENTS_UNACKNOWLEDGED_MAX: Final = 1_000
+#: Removed rows that a gateway keeps per watched topic so that a cursor can be continued. Beyond:
+#: the oldest are forgotten, and an older cursor gets a snapshot instead.
+TOMBSTONES_PER_TOPIC_VIEW_MAX: Final = 1_000
+#: Bytes that wait in one client's socket. Beyond: close 4513; it resumes by cursor.
+UNSENT_BYTES_MAX: Final = 1024 * 1024

@@ -1,0 +1,188 @@
+"""Messages between machines: nouns, batches, nothing that knows how it is carried.
+
+Three conversations:
+
+* replica and replica: `GossipDelta` carries an interval of writes of one map of one shard, or the
+  promise that there are none; `GossipAck` says what has been seen and asks for repair.
+* gateway and replica: an *attachment* per shard. `Attach` opens it with everything the gateway
+  holds; after that both sides send numbered `Segment`s that are repeated until acknowledged, the
+  gateway's with `Operations`, the replica's with `Changed`. `Detached` ends it.
+* gateway and worker: `Beat` and `BeatAck`, one per pair whatever the number of shards and sessions.
+
+Messages of one turn to one node travel in one frame (`PeerFrame`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from crdt import Delta, Rows, VersionVector
+from presence_actors.core.ids import NodeId, ShardId, Topic
+from presence_actors.core.instants import WallMs
+
+__all__ = [
+    "DURABLE",
+    "PRESENCE",
+    "Attach",
+    "Attached",
+    "Beat",
+    "BeatAck",
+    "Changed",
+    "Detached",
+    "GossipAck",
+    "GossipDelta",
+    "HolderReport",
+    "Operations",
+    "PeerFrame",
+    "PeerMessage",
+    "Reach",
+    "Segment",
+]
+
+#: The two maps of a shard, by their number on the wire.
+PRESENCE = 0
+DURABLE = 1
+
+
+class HolderReport(msgspec.Struct, frozen=True, array_like=True):
+    """What a replica knows of a gateway that is attached to it."""
+
+    gateway: NodeId
+    #: None while it beats; else the wall time at which it was last heard.
+    silent_since: WallMs | None
+
+
+class GossipDelta(msgspec.Struct, frozen=True, tag=True):
+    """An interval of one map of one shard. Parts of one transfer share `transfer`."""
+
+    shard: ShardId
+    sender: NodeId
+    map: int
+    delta: Delta
+    transfer: int
+    part: int
+    last: bool
+    #: What the sender itself has seen: an acknowledgement that costs nothing.
+    seen: VersionVector
+    #: False while the sender has not synchronised since its start: it may not vouch for absence.
+    ready: bool
+    holders: list[HolderReport]
+
+
+class GossipAck(msgspec.Struct, frozen=True, tag=True):
+    """What the receiver of a delta has seen after it; `accepted` False asks for another base."""
+
+    shard: ShardId
+    sender: NodeId
+    map: int
+    transfer: int
+    part: int
+    accepted: bool
+    seen: VersionVector
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """A gateway's sign of life to one worker, for all shards attached there.
+
+    `worker` is the life that the gateway believes it is attached to; `attachments` maps shard to
+    attachment number, so either side notices when the other has forgotten.
+    """
+
+    gateway: NodeId
+    worker: NodeId
+    attachments: dict[ShardId, int]
+
+
+class BeatAck(msgspec.Struct, frozen=True, tag=True):
+    """A worker's answer: its life, and which of its shards may vouch for absence."""
+
+    worker: NodeId
+    ready: list[ShardId]
+
+
+class Attach(msgspec.Struct, frozen=True, tag=True):
+    """Opens an attachment: the complete set of rows that the gateway holds in this shard.
+
+    Rows come unstamped (stamp 0): the replica stamps them.
+    """
+
+    shard: ShardId
+    gateway: NodeId
+    number: int
+    rows: Rows
+    topics: list[Topic]
+    #: What the gateway has seen of this shard; only the difference comes back.
+    cursors: tuple[VersionVector, VersionVector]
+
+
+class Attached(msgspec.Struct, frozen=True, tag=True):
+    """The attachment stands."""
+
+    shard: ShardId
+    worker: NodeId
+    number: int
+
+
+class Detached(msgspec.Struct, frozen=True, tag=True):
+    """The replica does not have this attachment (any more): attach again."""
+
+    shard: ShardId
+    worker: NodeId
+    number: int
+
+
+class Operations(msgspec.Struct, frozen=True, tag=True):
+    """What a gateway asks of a replica, in order: rows to stamp, topics to watch or forget."""
+
+    rows: Rows
+    durable: Rows
+    watch: list[Topic]
+    unwatch: list[Topic]
+
+
+class Reach(msgspec.Struct, frozen=True, array_like=True):
+    """Whom the replica cannot hear, as a whole; each with the wall time of the last sign."""
+
+    ready: bool
+    origins: dict[NodeId, WallMs]
+    holders: dict[NodeId, WallMs]
+
+
+class Changed(msgspec.Struct, frozen=True, tag=True):
+    """What changed on the replica in the topics that the gateway watches."""
+
+    rows: Rows
+    durable: Rows
+    vectors: tuple[VersionVector, VersionVector]
+    #: Topics that are complete from here on: the rows before and in this message are all there is.
+    loaded: list[Topic]
+    #: Rows that beat a row this gateway holds: it must refute them, or give the session up.
+    defeats: Rows
+    #: None where nothing changed in it.
+    reach: Reach | None
+
+
+class Segment(msgspec.Struct, frozen=True, tag=True):
+    """One numbered piece of an attachment's stream in either direction; `ack` is cumulative.
+
+    Without a body it only acknowledges (and has the number of the last one sent).
+    """
+
+    shard: ShardId
+    sender: NodeId
+    number: int
+    sequence: int
+    ack: int
+    body: Operations | Changed | None
+
+
+PeerMessage = (
+    GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment
+)
+
+
+class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
+    """All messages of one turn from one node to another."""
+
+    version: int
+    messages: list[PeerMessage]
