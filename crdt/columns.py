@@ -1,0 +1,142 @@
+"""Columns on the wire: numbers as raw little-endian bytes, strings as one text with their lengths.
+
+Nothing here becomes a MessagePack array.  So a decoder may forbid arrays altogether, and with them
+the one way in which a few bytes can claim much memory; and no number costs a Python object.
+
+Numbers take the narrowest of 1, 2, 4 or 8 bytes that holds the greatest of a column.  The width is
+not sent: it follows from the size of the column and the count of rows.
+
+Every reader here checks what it reads and raises `DecodeError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from crdt.errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+_DTYPE_OF_WIDTH: Final = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
+#: More than any message can hold; keeps sums of lengths far from overflow.
+_LENGTH_MAX: Final = 1 << 40
+
+
+def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int]) -> bytes:
+    """Unsigned numbers in the narrowest width that holds them all.
+
+    >>> write_numbers([1, 2, 256])
+    b'\\x01\\x00\\x02\\x00\\x00\\x01'
+    """
+    column = np.asarray(numbers, dtype=np.uint64)
+    if not len(column):
+        return b""
+    greatest = int(column.max())
+    width = next(width for width in _DTYPE_OF_WIDTH if greatest >> (8 * width) == 0)
+    return column.astype(_DTYPE_OF_WIDTH[width]).tobytes()
+
+
+def read_numbers(obj: object, count: int, where: str) -> NDArray[np.uint64]:
+    """``count`` numbers that `write_numbers` wrote."""
+    if not isinstance(obj, bytes):
+        raise DecodeError(where, f"expected bytes, got {type(obj).__name__}")
+    if count == 0:
+        if obj:
+            raise DecodeError(where, f"expected no bytes for no rows, got {len(obj)}")
+        return np.empty(0, dtype=np.uint64)
+    width, rest = divmod(len(obj), count)
+    if rest or width not in _DTYPE_OF_WIDTH:
+        raise DecodeError(where, f"{len(obj)} bytes do not hold {count} numbers")
+    return np.frombuffer(obj, dtype=_DTYPE_OF_WIDTH[width]).astype(np.uint64)
+
+
+def write_texts(texts: Sequence[str]) -> dict[str, object]:
+    """Strings as one text and the length of each, in code points."""
+    return {"text": "".join(texts), "lengths": write_numbers([len(text) for text in texts])}
+
+
+def read_texts(obj: object, count: int, where: str) -> list[str]:
+    """``count`` strings that `write_texts` wrote."""
+    fields = read_map(obj, ("text", "lengths"), where)
+    text = fields["text"]
+    if not isinstance(text, str):
+        raise DecodeError(where, f"expected a text, got {type(text).__name__}")
+    return [
+        text[start:end] for start, end in _read_bounds(fields["lengths"], count, len(text), where)
+    ]
+
+
+def write_blobs(blobs: Sequence[bytes]) -> dict[str, object]:
+    """Byte strings as one and the length of each."""
+    return {"bytes": b"".join(blobs), "lengths": write_numbers([len(blob) for blob in blobs])}
+
+
+def read_blobs(obj: object, count: int, where: str) -> list[bytes]:
+    """``count`` byte strings that `write_blobs` wrote."""
+    fields = read_map(obj, ("bytes", "lengths"), where)
+    whole = fields["bytes"]
+    if not isinstance(whole, bytes):
+        raise DecodeError(where, f"expected bytes, got {type(whole).__name__}")
+    return [
+        whole[start:end] for start, end in _read_bounds(fields["lengths"], count, len(whole), where)
+    ]
+
+
+def write_table(texts: Sequence[str]) -> dict[str, object]:
+    """Strings that repeat: each different one once, in order, and an index for each row."""
+    table = sorted(set(texts))
+    index_of = {text: index for index, text in enumerate(table)}
+    return {
+        "count": len(table),
+        "table": write_texts(table),
+        "index": write_numbers([index_of[text] for text in texts]),
+    }
+
+
+def read_table(obj: object, count: int, where: str) -> list[str]:
+    """``count`` strings that `write_table` wrote."""
+    fields = read_map(obj, ("count", "table", "index"), where)
+    table = read_texts(
+        fields["table"], read_count(fields["count"], count, f"{where}.count"), f"{where}.table"
+    )
+    if any(left >= right for left, right in pairwise(table)):
+        raise DecodeError(where, "its table is not strictly ascending")
+    index = read_numbers(fields["index"], count, f"{where}.index")
+    if count and int(index.max()) >= len(table):
+        raise DecodeError(where, f"index {int(index.max())} is beyond a table of {len(table)}")
+    return [table[slot] for slot in index.tolist()]
+
+
+def read_count(obj: object, count_max: int, where: str) -> int:
+    """A count from 0 to ``count_max``."""
+    # bool is an int to Python, but no count.
+    if type(obj) is not int or not 0 <= obj <= count_max:
+        raise DecodeError(where, f"expected a count of at most {count_max}")
+    return obj
+
+
+def read_map(obj: object, names: tuple[str, ...], where: str) -> Mapping[object, object]:
+    """A map with exactly these names."""
+    if not isinstance(obj, Mapping):
+        raise DecodeError(where, f"expected a map, got {type(obj).__name__}")
+    if len(obj) != len(names) or any(name not in obj for name in names):
+        raise DecodeError(where, f"expected exactly the fields {', '.join(names)}")
+    return obj
+
+
+def _read_bounds(lengths: object, count: int, size: int, where: str) -> list[tuple[int, int]]:
+    """Where each of ``count`` pieces starts and ends in something of ``size``."""
+    column = read_numbers(lengths, count, f"{where}.lengths")
+    if count and int(column.max()) > _LENGTH_MAX:
+        raise DecodeError(where, f"a length of {int(column.max())} is more than any message holds")
+    bounds = list(accumulate(column.tolist(), initial=0))
+    if bounds[-1] != size:
+        raise DecodeError(where, f"lengths add up to {bounds[-1]}, but there are {size}")
+    return list(pairwise(bounds))

@@ -1,0 +1,80 @@
+"""What this package refuses, and why.
+
+::
+
+    CrdtError                 root; also a ValueError
+    ├── StampTooFar           a stamp from further in the future than clocks may differ
+    ├── DecodeError           bytes that are no delta
+    └── BaseNotSeen           a delta that builds on writes this map has not seen
+
+A refusal changes nothing: whatever raised one of these is as it was before the call.  Each error
+carries data beside its text, and survives pickling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crdt.hlc import Stamp
+    from crdt.version_vector import VersionVector
+
+
+class CrdtError(ValueError):
+    """A call that broke a rule of this package; says where, what, and what to do.
+
+    >>> print(CrdtError("LWWMap.put", "2 keys but 3 stamps", "give one stamp for each key"))
+    LWWMap.put: 2 keys but 3 stamps; give one stamp for each key
+    """
+
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
+        super().__init__(where, problem, remedy)
+        self.where = where
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+class StampTooFar(CrdtError):
+    """A stamp that lies further ahead of the local clock than any two clocks may differ."""
+
+    def __init__(self, stamp: Stamp, wall_ms: int, drift_ms_max: int) -> None:
+        super().__init__(
+            f"stamp {stamp}",
+            f"it is {(stamp >> 16) - wall_ms} ms ahead of the local clock ({wall_ms} ms), "
+            f"more than drift_ms_max ({drift_ms_max} ms) allows",
+            "synchronise the clocks of both machines, or raise drift_ms_max on every one of them",
+        )
+        self.args = (stamp, wall_ms, drift_ms_max)
+        self.stamp = stamp
+        self.wall_ms = wall_ms
+        self.drift_ms_max = drift_ms_max
+
+
+class DecodeError(CrdtError):
+    """Input from outside that is not what it claims to be."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem, "drop the message; its sender or the way here is faulty")
+        self.args = (where, problem)
+
+
+class BaseNotSeen(CrdtError):
+    """A delta that was made for somebody who has seen more than this map has."""
+
+    def __init__(self, base: VersionVector, seen: VersionVector) -> None:
+        gaps = [
+            f"{origin} up to {stamp} (seen {seen[origin]})"
+            for origin, stamp in base.items()
+            if seen[origin] < stamp
+        ]
+        super().__init__(
+            "LWWMap.apply",
+            f"the delta builds on writes not seen here: {', '.join(gaps)}",
+            "answer with your own vector, so that the sender extracts what is missing",
+        )
+        self.args = (base, seen)
+        self.base = base
+        self.seen = seen
