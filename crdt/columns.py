@@ -32,8 +32,8 @@ _LENGTH_MAX: Final = 1 << 40
 def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int]) -> bytes:
     """Unsigned numbers in the narrowest width that holds them all.
 
-    >>> write_numbers([1, 2, 256])
-    b'\\x01\\x00\\x02\\x00\\x00\\x01'
+    >>> write_numbers([1, 2, 256]).hex()
+    '010002000001'
     """
     column = np.asarray(numbers, dtype=np.uint64)
     if not len(column):

@@ -13,11 +13,17 @@ carries data beside its text, and survives pickling.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from crdt.hlc import Stamp
-    from crdt.version_vector import VersionVector
+    from collections.abc import Sequence
+
+
+class Vector(Protocol):
+    """A version vector, as far as an error needs to know it: this module imports no other."""
+
+    def items(self) -> Sequence[tuple[str, int]]:
+        """(origin, stamp) of each component."""
 
 
 class CrdtError(ValueError):
@@ -40,7 +46,7 @@ class CrdtError(ValueError):
 class StampTooFar(CrdtError):
     """A stamp that lies further ahead of the local clock than any two clocks may differ."""
 
-    def __init__(self, stamp: Stamp, wall_ms: int, drift_ms_max: int) -> None:
+    def __init__(self, stamp: int, wall_ms: int, drift_ms_max: int) -> None:
         super().__init__(
             f"stamp {stamp}",
             f"it is {(stamp >> 16) - wall_ms} ms ahead of the local clock ({wall_ms} ms), "
@@ -64,11 +70,12 @@ class DecodeError(CrdtError):
 class BaseNotSeen(CrdtError):
     """A delta that was made for somebody who has seen more than this map has."""
 
-    def __init__(self, base: VersionVector, seen: VersionVector) -> None:
+    def __init__(self, base: Vector, seen: Vector) -> None:
+        seen_of = dict(seen.items())
         gaps = [
-            f"{origin} up to {stamp} (seen {seen[origin]})"
+            f"{origin} up to {stamp} (seen {seen_of.get(origin, 0)})"
             for origin, stamp in base.items()
-            if seen[origin] < stamp
+            if seen_of.get(origin, 0) < stamp
         ]
         super().__init__(
             "LWWMap.apply",

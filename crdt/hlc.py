@@ -53,7 +53,7 @@ class HybridClock:
 
     __slots__ = ("_drift_ms_max", "_last", "_wall_ms_seen")
 
-    def __init__(self, *, drift_ms_max: int, last: Stamp = Stamp(0)) -> None:  # noqa: B008
+    def __init__(self, *, drift_ms_max: int, last: Stamp = Stamp(0)) -> None:
         if drift_ms_max < 0:
             raise CrdtError(
                 "HybridClock", f"drift_ms_max is {drift_ms_max}", "give milliseconds, 0 or more"

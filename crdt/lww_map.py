@@ -143,7 +143,7 @@ class LWWMap:
 
     # Makers of deltas: they change nothing.
 
-    def put(  # noqa: PLR0913 - one for each column
+    def put(
         self,
         *,
         keys: Sequence[Key],
@@ -345,8 +345,7 @@ class LWWMap:
 
     def _require_near(self, delta: Delta, wall_ms: int) -> None:
         greatest = max(delta.clock, int(delta.rows.stamps.max(initial=0)))
-        for _, stamp in delta.new.items():
-            greatest = max(greatest, stamp)
+        greatest = max(greatest, *(stamp for _, stamp in delta.new.items()), 0)
         if stamp_wall(Stamp(greatest)) > wall_ms + self._drift_ms_max:
             raise StampTooFar(Stamp(greatest), wall_ms, self._drift_ms_max)
 

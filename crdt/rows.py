@@ -131,7 +131,7 @@ class Rows:
 
     __slots__ = ("epochs", "holders", "keys", "origins", "stamps", "statuses", "values")
 
-    def __init__(  # noqa: PLR0913 - one for each column
+    def __init__(
         self,
         *,
         keys: Sequence[Key],

@@ -67,9 +67,8 @@ class VersionVector:
     @classmethod
     def _of(cls, components: dict[Origin, Stamp]) -> Self:
         """Wrap components known to be positive, without a copy."""
-        vector = cls.__new__(cls)
-        vector._components = components
-        vector._hash = None
+        vector = cls()
+        vector._components = components  # noqa: SLF001 - this is a constructor
         return vector
 
     def __getitem__(self, origin: Origin) -> Stamp:
