@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
+# Errors only.
+PIP_OPTIONS := -qq --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 # For tests without Ray. More processes than this cost more to start than they save.
 PARALLEL := -n auto --maxprocesses=4
@@ -39,8 +41,8 @@ $(STAMP): requirements.lock pyproject.toml
 	fi; \
 	echo "Making $(VENV) from requirements.lock; the first time takes a minute or two."; \
 	$$python -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(STAMP)  ## a cluster with people who come and go, live (ARGS="--for 20s" ends by itself)
@@ -87,7 +89,7 @@ bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE"
 # In an environment of its own, so that the tool that resolves does not end up in what it resolves.
 lock: $(STAMP)  ## resolve pyproject.toml into requirements.lock anew (ARGS="--upgrade")
 	$(BIN)/python -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	build/lock/bin/python -m pip install $(PIP_OPTIONS) pip-tools
 	build/lock/bin/pip-compile --quiet --extra dev --generate-hashes --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	  --output-file requirements.lock $(ARGS) pyproject.toml
