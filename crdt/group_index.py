@@ -13,7 +13,7 @@ class GroupIndex:
 
     >>> index = GroupIndex()
     >>> index.add("t", ("t", "b", "s"))
-    ... index.add("t", ("t", "a", "s"))
+    >>> index.add("t", ("t", "a", "s"))
     >>> index.keys_of("t"), index.keys_of("u"), len(index)
     ([('t', 'a', 's'), ('t', 'b', 's')], [], 1)
     """

@@ -68,7 +68,7 @@ class VersionVector:
     def _of(cls, components: dict[Origin, Stamp]) -> Self:
         """Wrap components known to be positive, without a copy."""
         vector = cls()
-        vector._components = components  # noqa: SLF001 - this is a constructor
+        vector._components = components
         return vector
 
     def __getitem__(self, origin: Origin) -> Stamp:
