@@ -43,7 +43,7 @@ class ConfigError(PresenceError):
 
     definite = True
 
-    def __init__(self, *, knob: str, value: object, constraint: str) -> None:
+    def __init__(self, knob: str, value: object, constraint: str) -> None:
         super().__init__()
         self.knob = knob
         self.value = value
@@ -159,7 +159,7 @@ class VersionRefused(RemoteProtocolError):
         self.ours = tuple(ours)
 
 
-class InvariantBroken(Exception):  # noqa: N818  # the fact is the name; it is never caught as an error
+class InvariantBroken(Exception):
     """An invariant of ours does not hold. The actor that sees it must end.
 
     Unlike `assert`, it cannot be stripped by `python -O`.

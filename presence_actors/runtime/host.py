@@ -19,14 +19,13 @@ _TAIL_EVENTS: Final = 20
 
 Event = TypeVar("Event")
 Effect = TypeVar("Effect")
-EventIn = TypeVar("EventIn", contravariant=True)
-EffectOut = TypeVar("EffectOut", covariant=True)
+Event_contra = TypeVar("Event_contra", contravariant=True)
 
 
-class Machine(Protocol[EventIn, EffectOut]):
+class Machine(Protocol[Event_contra, Effect]):
     """What a host needs of a machine."""
 
-    def handle(self, event: EventIn, now: Now) -> list[EffectOut]:
+    def handle(self, event: Event_contra, now: Now) -> list[Effect]:
         """Take one event; return what is to be done."""
         ...
 
@@ -133,8 +132,9 @@ class MachineHost(Generic[Event, Effect]):
             f"  {entry.now.instant} {entry.event!r}"
             for entry in itertools.islice(self._recorder, skipped, None)
         )
-        _log.error("MachineBroken machine=%s; the latest events were\n%s", self._name, tail,
-                   exc_info=error)
+        _log.error(
+            "MachineBroken machine=%s; the latest events were\n%s", self._name, tail, exc_info=error
+        )
         self._on_broken(error)
 
     def _on_due(self) -> None:
