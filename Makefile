@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 # For tests without Ray. More processes than this cost more to start than they save.
 PARALLEL := -n auto --maxprocesses=4
 HERE := not node and not browser and not soak
-DECIDES := tests/unit tests/test_tidy.py crdt presence_actors/core
+DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_actors/core
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
