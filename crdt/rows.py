@@ -282,8 +282,12 @@ class Rows:
         }
 
     @classmethod
-    def from_wire(cls, obj: object) -> Self:
+    def from_wire(cls, obj: object, *, unstamped: bool = False) -> Self:
         """The batch that `to_wire` gave ``obj`` for.
+
+        Args:
+            obj: The dict.
+            unstamped: Whether rows may have stamp zero: ones that somebody has yet to stamp.
 
         Raises:
             DecodeError: A field is missing or of the wrong type or length, an index points beyond
@@ -302,7 +306,7 @@ class Rows:
         if len(set(keys)) < count:
             raise DecodeError("rows.keys", "a key comes twice")
         stamps = read_numbers(fields["stamps"], count, "rows.stamps")
-        if count and not stamps.all():
+        if count and not unstamped and not stamps.all():
             raise DecodeError("rows.stamps", "a stamp is zero, which names no write")
         statuses = read_numbers(fields["statuses"], count, "rows.statuses")
         if count and int(statuses.max()) > np.iinfo(np.uint8).max:
