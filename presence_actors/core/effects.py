@@ -11,6 +11,7 @@ from presence_actors.core.vocabulary import (
     ClientMessage,
     Entry,
     Err,
+    ErrorCode,
     Ok,
     Quality,
     ServerMessage,
@@ -24,10 +25,12 @@ __all__ = [
     "CloseConnection",
     "Deliver",
     "GatewayEffect",
+    "InterruptionHappened",
     "JoinHappened",
     "LeaveHappened",
     "OpenConnection",
     "Presence",
+    "RefusalHappened",
     "ReplicaEffect",
     "Resolve",
     "Say",
@@ -125,6 +128,14 @@ class WelcomeHappened(msgspec.Struct, frozen=True, tag=True):
     resumed: bool
 
 
+class InterruptionHappened(msgspec.Struct, frozen=True, tag=True):
+    """The connection was lost; what is known stays as it is until the session stands again."""
+
+    reason: str
+    #: When the first attempt to come back is made.
+    retry_ms: int
+
+
 class JoinHappened(msgspec.Struct, frozen=True, tag=True):
     """Somebody's device came into a room."""
 
@@ -171,6 +182,15 @@ class ViewHappened(msgspec.Struct, frozen=True, tag=True):
     unreachable: list[str]
 
 
+class RefusalHappened(msgspec.Struct, frozen=True, tag=True):
+    """After a reconnect a gateway no longer grants what it had granted before."""
+
+    #: The room or the user; it is neither joined nor watched any more.
+    topic: str
+    code: ErrorCode
+    message: str
+
+
 class SessionEnded(msgspec.Struct, frozen=True, tag=True):
     """The session is over and will not be tried again."""
 
@@ -180,12 +200,14 @@ class SessionEnded(msgspec.Struct, frozen=True, tag=True):
 
 Presence = (
     WelcomeHappened
+    | InterruptionHappened
     | JoinHappened
     | UpdateHappened
     | LeaveHappened
     | SnapshotCame
     | StatusHappened
     | ViewHappened
+    | RefusalHappened
     | SessionEnded
 )
 
