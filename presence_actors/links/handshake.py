@@ -130,7 +130,7 @@ class LinkIdentity:
 
         Raises:
             RemoteProtocolError: It belongs to another cluster, is somebody else than expected, or
-                is ourselves.
+                has our own name.
         """
         if hello.cluster != self.cluster:
             raise RemoteProtocolError(
@@ -139,12 +139,12 @@ class LinkIdentity:
                 reason=f"belongs to cluster {hello.cluster!r} and not to {self.cluster!r}",
                 remedy="check the address and the cluster's name on both sides",
             )
-        if hello.node == self.node:
+        if name_of(hello.node) == name_of(self.node):
             raise RemoteProtocolError(
                 peer=hello.node,
                 code="self",
-                reason="is this node itself",
-                remedy="take this node's own address out of its targets",
+                reason="has this node's own name",
+                remedy="give every node a name of its own, and no node itself as a target",
             )
         if expected is not None and name_of(hello.node) != expected:
             raise RemoteProtocolError(
