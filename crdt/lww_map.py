@@ -97,6 +97,7 @@ class LWWMap:
         "_log",
         "_removed_by_topic",
         "_rows",
+        "_uncovered",
         "_vector",
     )
 
@@ -116,6 +117,8 @@ class LWWMap:
         self._live_by_holder = GroupIndex()
         #: All and only the keys of `_rows`.
         self._log = ChangeLog()
+        #: The keys of rows that the vector does not cover, in order: what came in parts so far.
+        self._uncovered: dict[Key, None] = {}
 
     # What is known.
 
@@ -131,7 +134,10 @@ class LWWMap:
 
     @property
     def log_position(self) -> int:
-        """Where the change log stands; it grows with every changed row."""
+        """Where the change log stands; it grows with every changed row.
+
+        It also grows when a row above the vector comes to be covered.
+        """
         return self._log.position
 
     def __len__(self) -> int:
@@ -242,6 +248,7 @@ class LWWMap:
                 lost.append(row)
                 winners.append(held)
         self._vector = self._vector.merge(delta.new)
+        self._cover(changed)
         return Changes(
             rows=Rows.of(changed) if changed else _EMPTY,
             previous=previous,
@@ -265,6 +272,7 @@ class LWWMap:
             if row is not None:
                 self._removed_by_topic.discard(key[0], key)
                 self._log.discard(key)
+                self._uncovered.pop(key, None)
                 count += 1
         return count
 
@@ -304,13 +312,14 @@ class LWWMap:
     def missing(
         self, seen: VersionVector, *, after: int = 0, limit: int | None = None
     ) -> tuple[Rows, int, bool]:
-        """What somebody lacks who has seen ``seen``, and all that was in the log up to ``after``.
+        """What somebody lacks who has seen ``seen``.
 
-        Looks only at what changed since ``after``.
+        Looks only at what changed since ``after``.  That is enough for whoever has either got all
+        rows of the log up to there, or dominates the vector that this map had at that position.
 
         Args:
             seen: The rows that it covers are left out.
-            after: A position that this method returned earlier; 0 for all of the log.
+            after: An earlier `log_position`, or one that this method returned; 0 for all.
             limit: The greatest count of rows.
 
         Returns:
@@ -381,6 +390,26 @@ class LWWMap:
             self._removed_by_topic.add(topic, key)
         self._rows[key] = row
         self._log.append(key)
+
+    def _cover(self, changed: list[Row]) -> None:
+        """Keep the rule of the log when the vector has moved, or rows above it have come.
+
+        A row that lay above the vector and is covered now takes a new position.  Else somebody who
+        dominates the vector that this map had at some position, but never got what the log held
+        then, would be told that it has seen the row, and never get it.
+        """
+        covers = self._vector.covers
+        for row in changed:
+            if covers(row.origin, row.stamp):
+                self._uncovered.pop(row.key, None)
+            else:
+                self._uncovered[row.key] = None
+        if not self._uncovered:
+            return
+        rows = (self._rows[key] for key in self._uncovered)
+        for key in [row.key for row in rows if covers(row.origin, row.stamp)]:
+            del self._uncovered[key]
+            self._log.append(key)
 
     def _rows_at(self, keys: list[Key]) -> Rows:
         return Rows.of(self._rows[key] for key in keys)
