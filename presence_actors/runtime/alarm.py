@@ -15,8 +15,8 @@ from presence_actors.runtime.clock import Clock
 #: An alarm that rings later than this has been held up, and lets input go first.
 LATE_MS: Final = 250
 
-#: uvloop runs timers, then callbacks that are due at once, then reads sockets, all in one turn: the
-#: first hop still comes before the reading, the second one after it.
+#: A pause may fall between the reading of sockets and the timers of one turn of the loop, and which
+#: of the two comes first differs between loops. Two hops put a whole reading in between in all.
 _HOPS: Final = 2
 
 
