@@ -1,0 +1,13 @@
+"""Where clients come in: tokens, sockets, HTTP. Drivers around the gateway's machine.
+
+===============  ==============================================================================
+`tokens`         who a client is
+`admission`      which origins, hosts and addresses may come in at all
+`conn`           what the driver needs of a connection, whatever library serves it
+`driver`         connections to events, effects to connections
+`aiohttp_conn`   a connection of aiohttp
+`pages`          the page for people
+`rest`           answers for those who poll
+`server`         all of it on one port
+===============  ==============================================================================
+"""

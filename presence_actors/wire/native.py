@@ -57,6 +57,7 @@ __all__ = [
     "SUBPROTOCOL",
     "VERSION",
     "FrameRefused",
+    "NativeAdapter",
     "closing_code",
     "decode_client",
     "decode_server",
@@ -123,6 +124,18 @@ def encode_server(message: ServerMessage) -> str:
 def encode_server_bytes(message: ServerMessage) -> bytes:
     """The frame of a message to a client, as UTF-8."""
     return _ENCODER.encode(message)
+
+
+class NativeAdapter:
+    """The two functions of a gateway's side, as the edge wants them of every protocol."""
+
+    def decode(self, frame: str) -> ClientMessage | None:
+        """What a client says; see `decode_client`."""
+        return decode_client(frame)
+
+    def encode(self, message: ServerMessage) -> bytes:
+        """The frame of a message to a client."""
+        return _ENCODER.encode(message)
 
 
 def decode_client(frame: str | bytes) -> ClientMessage | None:

@@ -1,0 +1,175 @@
+"""A connection served by aiohttp.
+
+aiohttp's own `send_str` is a coroutine that waits for a slow reader, so one of them would hold up a
+whole fan-out, or need a task for each send. Frames are therefore written to the transport, which
+never waits; a server's text frame is a header of two to ten bytes and the text, and goes in whole,
+so it may stand between frames that aiohttp writes itself (pings, pongs, the closing one).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX
+from presence_actors.core.vocabulary import ErrorCode
+from presence_actors.edge.conn import Adapter
+from presence_actors.edge.driver import GatewayDriver
+from presence_actors.wire.refusals import FrameRefused
+
+__all__ = ["CLOSE_MS", "AiohttpConn", "data_frame", "serve_socket"]
+
+#: How long a client has to answer the closing frame, and to read what was sent before it.
+CLOSE_MS: Final = 5_000
+#: How long what a client is still sending is read and dropped after a frame that is too big: if the
+#: socket were closed at once, its kernel would throw away the closing frame, too.
+_DISCARD_MS: Final = 500
+
+_FINAL: Final = 0x80
+_SHORT_MAX: Final = 125
+_MEDIUM_MAX: Final = 0xFFFF
+#: RFC 6455, section 5.5: a control frame carries at most 125 bytes, two of them the code.
+_REASON_BYTES_MAX: Final = 123
+
+
+def data_frame(opcode: WSMsgType, payload: bytes) -> bytes:
+    """A server's WebSocket frame (RFC 6455, section 5.2): final, and not masked."""
+    first, size = _FINAL | opcode, len(payload)
+    if size <= _SHORT_MAX:
+        return bytes((first, size)) + payload
+    if size <= _MEDIUM_MAX:
+        return struct.pack("!BBH", first, 126, size) + payload
+    return struct.pack("!BBQ", first, 127, size) + payload
+
+
+class AiohttpConn:
+    """One client's WebSocket; see `Conn`."""
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._gathered: list[bytes] = []
+        self._closing: asyncio.Task[None] | None = None
+
+    def write(self, text: bytes) -> None:
+        """Gather a text frame, as UTF-8."""
+        self._gathered.append(data_frame(WSMsgType.TEXT, text))
+
+    def flush(self) -> None:
+        """Hand what was gathered to the transport."""
+        if not self._gathered:
+            return
+        gathered, self._gathered = self._gathered, []
+        if self._closing is None and not self._socket.closed and not self._transport.is_closing():
+            self._transport.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+
+    def close(self, code: int, reason: str) -> None:
+        """Flush, then close in an orderly way; abort if the client does not answer in time."""
+        if self._closing is None:
+            self.flush()
+            self._closing = asyncio.get_running_loop().create_task(self._close(code, reason))
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client has been slow to read."""
+        return self._transport.get_write_buffer_size()
+
+    async def closed(self) -> None:
+        """Returns when an end that was asked for has come."""
+        if self._closing is not None:
+            await self._closing
+
+    async def _close(self, code: int, reason: str) -> None:
+        message = _cut(reason)
+        try:
+            async with asyncio.timeout(CLOSE_MS / 1_000):
+                if code == WSCloseCode.MESSAGE_TOO_BIG:
+                    await self._close_amid_frame(code, message)
+                else:
+                    await self._socket.close(code=code, message=message)
+        except TimeoutError:
+            # It does not read: there is no orderly end with it.
+            self._transport.abort()
+
+    async def _close_amid_frame(self, code: int, message: bytes) -> None:
+        """Close while a frame is still coming in that will never be read."""
+        if not self._transport.is_closing():
+            self._transport.write(data_frame(WSMsgType.CLOSE, code.to_bytes(2, "big") + message))
+            await asyncio.sleep(_DISCARD_MS / 1_000)
+            self._transport.close()
+
+
+class _Socket(web.WebSocketResponse):
+    """aiohttp's WebSocket; a frame that is too big is the driver's to refuse."""
+
+    def __init__(self, *, protocol: str, ping_ms: int) -> None:
+        super().__init__(
+            timeout=CLOSE_MS / 1_000,
+            heartbeat=ping_ms / 1_000,
+            protocols=(protocol,),
+            compress=False,
+            # aiohttp refuses a frame of exactly this size, too.
+            max_msg_size=CLIENT_FRAME_BYTES_MAX + 1,
+        )
+        self.on_too_big: Callable[[], None] | None = None
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        # aiohttp calls this itself, from within `receive`, and would say nothing but the code.
+        if code == WSCloseCode.MESSAGE_TOO_BIG and self.on_too_big is not None:
+            self.on_too_big()
+            return True
+        return await super().close(code=code, message=message, drain=drain)
+
+
+async def serve_socket(
+    request: web.Request,
+    driver: GatewayDriver,
+    *,
+    adapter: Adapter,
+    protocol: str,
+    authorization: str | None,
+    ping_ms: int,
+) -> web.WebSocketResponse:
+    """Upgrade, and serve the connection until it is gone."""
+    socket = _Socket(protocol=protocol, ping_ms=ping_ms)
+    await socket.prepare(request)
+    transport = request.transport
+    if transport is None:
+        return socket
+    conn = AiohttpConn(socket, transport)
+    connection = driver.opened(
+        conn, adapter=adapter, address=request.remote or "", authorization=authorization
+    )
+    socket.on_too_big = partial(driver.refused, connection, _TOO_BIG)
+    try:
+        async for message in socket:
+            match message.type:
+                case WSMsgType.TEXT:
+                    driver.received(connection, message.data)
+                case WSMsgType.BINARY:
+                    driver.refused(connection, _BINARY)
+                case _:
+                    break
+    finally:
+        driver.closed(connection)
+        await conn.closed()
+    return socket
+
+
+_TOO_BIG: Final = FrameRefused(
+    ErrorCode.TOO_BIG, f"a frame may have at most {CLIENT_FRAME_BYTES_MAX} bytes"
+)
+_BINARY: Final = FrameRefused(
+    ErrorCode.BAD_FRAME, "the frame is binary; this protocol has text frames only"
+)
+
+
+def _cut(reason: str) -> bytes:
+    return reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore").encode()

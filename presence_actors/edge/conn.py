@@ -1,0 +1,46 @@
+"""What the driver needs of a connection, whatever library serves it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from presence_actors.core.vocabulary import ClientMessage, ServerMessage
+
+__all__ = ["Adapter", "Conn"]
+
+
+class Conn(Protocol):
+    """One client's WebSocket. No call waits for anything.
+
+    What `write` is given is gathered; `flush` hands it to the socket as one piece. So a client that
+    is told ten things in one turn costs one system call.
+    """
+
+    def write(self, text: bytes) -> None:
+        """Gather a text frame, as UTF-8."""
+        ...
+
+    def flush(self) -> None:
+        """Hand what was gathered to the socket; without effect once it is closing."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Flush, then close in an orderly way; abort if the client does not answer in time."""
+        ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the client has been slow to read: bytes handed to the socket and still here."""
+        ...
+
+
+class Adapter(Protocol):
+    """One client protocol: a pure translation to and from the vocabulary."""
+
+    def decode(self, frame: str) -> ClientMessage | None:
+        """What a client says; None if it need not be understood; raises `FrameRefused`."""
+        ...
+
+    def encode(self, message: ServerMessage) -> bytes:
+        """The text of a frame, as UTF-8."""
+        ...

@@ -1,0 +1,493 @@
+"""Connections to events, effects to connections: everything of a gateway that does I/O.
+
+The machine decides; this driver keeps what a decision cannot wait for: which connections have not
+said who they are yet (with a deadline and caps), how many unreadable frames each has sent, and how
+far each is behind with reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Protocol, assert_never
+
+import msgspec
+
+from presence_actors.core.effects import Answer, CloseClient, Deliver, GatewayEffect, Send
+from presence_actors.core.events import (
+    ClientConnected,
+    ClientDisconnected,
+    ClientRefused,
+    ClientSent,
+    DeadlineReached,
+    DrainRequested,
+    GatewayEvent,
+    QueryReceived,
+)
+from presence_actors.core.ids import ConnectionId, NodeName, RequestId, UserId
+from presence_actors.core.instants import Instant, Now
+from presence_actors.core.limits import BAD_FRAMES_MAX, UNSENT_BYTES_MAX
+from presence_actors.core.messages import PeerMessage
+from presence_actors.core.vocabulary import (
+    Bye,
+    ClientMessage,
+    Err,
+    ErrorCode,
+    Goaway,
+    Hello,
+    Identity,
+    ServerMessage,
+)
+from presence_actors.edge.conn import Adapter, Conn
+from presence_actors.edge.tokens import TokenRefused, TokenVerifier
+from presence_actors.errors import GatewayBusy, Unavailable
+from presence_actors.runtime.clock import Clock
+from presence_actors.runtime.host import MachineHost
+from presence_actors.wire.native import closing_code
+from presence_actors.wire.refusals import FrameRefused
+
+__all__ = ["EdgeLimits", "GatewayDriver", "GatewayLike", "GatewayState"]
+
+_log = logging.getLogger(__name__)
+
+#: Close codes: 44xx stay away, 45xx come back later, 1012 go to another gateway.
+_CLOSE_BAD_FRAMES: Final = 4400
+_CLOSE_IDLE: Final = 4508
+_CLOSE_TOO_SLOW: Final = 4513
+_CLOSE_DRAIN: Final = 1012
+_CLOSE_NORMAL: Final = 1000
+
+#: Connections that are written to in one turn of the loop: a system call each, so that heartbeats
+#: and peer links get their turn between two slices of a large fan-out.
+_FLUSHES_PER_TURN: Final = 1_000
+
+
+class GatewayState(Protocol):
+    """What `inspect` of the machine gives: a Struct that says at least this."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients may be sent here."""
+        ...
+
+
+class GatewayLike(Protocol):
+    """The gateway's machine, as far as this driver knows it."""
+
+    def handle(self, event: GatewayEvent, now: Now) -> list[GatewayEffect]:
+        """Take one event; return what is to be done."""
+        ...
+
+    def deadline(self) -> Instant | None:
+        """When to wake the machine, if ever."""
+        ...
+
+    def inspect(self) -> GatewayState:
+        """Where it stands, for people."""
+        ...
+
+
+class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the edge of one gateway allows; beside each, what happens beyond."""
+
+    #: A connection says `hello` within this. Beyond: close 4508.
+    hello_ms: int = 5_000
+    #: Connections that have not said `hello`, in all and of one address. Beyond: HTTP 503.
+    unauthenticated_max: int = 1_000
+    unauthenticated_per_address_max: int = 100
+    #: Connections in all. Beyond: HTTP 503. The server lowers it to what the process may open.
+    connections_max: int = 100_000
+    #: Queries of pollers that wait for an answer, and how long each waits. Beyond: HTTP 503.
+    queries_max: int = 1_000
+    query_ms: int = 2_000
+    #: What one client may be behind with reading when the next frame comes. Beyond: close 4513.
+    unsent_bytes_max: int = UNSENT_BYTES_MAX
+    #: Unreadable frames of one connection that are answered. Beyond: close 4400.
+    bad_frames_max: int = BAD_FRAMES_MAX
+
+
+class _Client:
+    """One connection and what the driver knows of it."""
+
+    __slots__ = (
+        "adapter",
+        "address",
+        "authorization",
+        "bad_frames",
+        "conn",
+        "deadline",
+        "dirty",
+        "id",
+        "known",
+        "leaving",
+        "pending",
+    )
+
+    def __init__(
+        self,
+        id: ConnectionId,  # noqa: A002  # what it is
+        conn: Conn,
+        *,
+        adapter: Adapter,
+        address: str,
+        authorization: str | None,
+    ) -> None:
+        self.id = id
+        self.conn = conn
+        self.adapter = adapter
+        self.address = address
+        #: The token of the Authorization header, until `hello` has used it.
+        self.authorization = authorization
+        self.bad_frames = 0
+        #: The timer for `hello`, until it was said.
+        self.deadline: asyncio.TimerHandle | None = None
+        #: Whether it has not said who it is, and counts as such.
+        self.pending = True
+        #: Whether the machine knows it.
+        self.known = False
+        #: Whether it is being closed: no frame in or out any more.
+        self.leaving = False
+        #: Whether something was gathered for it in this turn.
+        self.dirty = False
+
+
+class GatewayDriver:
+    """Runs a gateway's machine for the clients of one server. All calls from one event loop.
+
+    Args:
+        machine: What decides.
+        verifier: Tells who a client is.
+        send_peer: Sends messages to a node, in one frame; neither waits nor raises.
+        on_broken: Called once if the machine breaks; nothing works any more by then.
+        limits: What the edge allows.
+        clock: Where the machine's time comes from.
+        name: Names the machine in the log.
+    """
+
+    def __init__(
+        self,
+        machine: GatewayLike,
+        *,
+        verifier: TokenVerifier,
+        send_peer: Callable[[NodeName, list[PeerMessage]], None],
+        on_broken: Callable[[Exception], None],
+        limits: EdgeLimits | None = None,
+        clock: Clock | None = None,
+        name: str = "gateway",
+    ) -> None:
+        self._machine = machine
+        self._verifier = verifier
+        self._send_peer = send_peer
+        self.limits = limits if limits is not None else EdgeLimits()
+        #: Post what does not come from clients here: messages of peers, changes of the cluster.
+        self.host: MachineHost[GatewayEvent, GatewayEffect] = MachineHost(
+            machine,
+            carry_out=self._carry_out,
+            deadline_reached=DeadlineReached(),
+            on_broken=on_broken,
+            clock=clock,
+            name=name,
+        )
+        self._clients: dict[ConnectionId, _Client] = {}
+        self._unauthenticated: Counter[str] = Counter()
+        self._queries: dict[RequestId, asyncio.Future[Answer]] = {}
+        self._ids = itertools.count(1)
+        self._dirty: list[_Client] = []
+        self._flushing = False
+        #: What happened, by name: for /v1/stats and metrics.
+        self.counts: Counter[str] = Counter()
+
+    # --- what the server calls ------------------------------------------------------------------
+
+    @property
+    def verifier(self) -> TokenVerifier:
+        """Tells who a client is."""
+        return self._verifier
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, with those that have not said `hello`."""
+        return len(self._clients)
+
+    @property
+    def unauthenticated(self) -> int:
+        """How many of them have not said `hello`."""
+        return self._unauthenticated.total()
+
+    def inspect(self) -> GatewayState:
+        """Where the machine stands."""
+        return self._machine.inspect()
+
+    def refusal(self, address: str) -> str | None:
+        """Why no further connection of this address is taken now, or None."""
+        if self.host.stopped:
+            return "this gateway is stopping"
+        if len(self._clients) >= self.limits.connections_max:
+            return f"this gateway has {self.limits.connections_max} connections and takes no more"
+        if self._unauthenticated[address] >= self.limits.unauthenticated_per_address_max:
+            return "too many connections of this address have not said hello yet"
+        if self._unauthenticated.total() >= self.limits.unauthenticated_max:
+            return "too many connections have not said hello yet"
+        return None
+
+    def opened(
+        self, conn: Conn, *, adapter: Adapter, address: str, authorization: str | None = None
+    ) -> ConnectionId:
+        """A connection is open; from now on it has a name and a deadline."""
+        client = _Client(
+            ConnectionId(next(self._ids)),
+            conn,
+            adapter=adapter,
+            address=address,
+            authorization=authorization,
+        )
+        self._clients[client.id] = client
+        self._unauthenticated[address] += 1
+        self.counts["opened"] += 1
+        client.deadline = asyncio.get_running_loop().call_later(
+            self.limits.hello_ms / 1_000, self._hello_missed, client
+        )
+        return client.id
+
+    def received(self, connection: ConnectionId, frame: str) -> None:
+        """A text frame came in."""
+        client = self._clients.get(connection)
+        if client is None or client.leaving:
+            return
+        self.counts["frames_in"] += 1
+        try:
+            message = client.adapter.decode(frame)
+        except FrameRefused as refused:
+            self._refuse(client, refused)
+            return
+        if message is not None:
+            self._take(client, message)
+        elif client.known:
+            # Not understood, and need not be; but its sender lives.
+            self.host.post(ClientRefused(connection))
+
+    def refused(self, connection: ConnectionId, refused: FrameRefused) -> None:
+        """Something came in that is not even a text frame, or is too big to be read."""
+        client = self._clients.get(connection)
+        if client is not None and not client.leaving:
+            self._refuse(client, refused)
+
+    def closed(self, connection: ConnectionId) -> None:
+        """A connection is gone, whoever ended it."""
+        client = self._clients.pop(connection, None)
+        if client is None:
+            return
+        self.counts["closed"] += 1
+        self._settled(client)
+        self._report_gone(client)
+
+    async def query(self, namespace: str, topics: list[str], users: list[UserId]) -> Answer:
+        """Who is in these rooms, and what these users show.
+
+        Raises:
+            GatewayBusy: Too many ask at the same time.
+            Unavailable: No answer in time, or the gateway is stopping.
+        """
+        if self.host.stopped:
+            raise Unavailable(what="the gateway is stopping", where="gateway", retry_after_ms=1_000)
+        if len(self._queries) >= self.limits.queries_max:
+            raise GatewayBusy(
+                what=f"{self.limits.queries_max} queries wait already",
+                where="gateway",
+                retry_after_ms=1_000,
+            )
+        request = RequestId(next(self._ids))
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queries[request] = answer
+        try:
+            self.host.post(QueryReceived(request, namespace, topics, users))
+            async with asyncio.timeout(self.limits.query_ms / 1_000):
+                return await answer
+        except TimeoutError as error:
+            raise Unavailable(
+                what=f"no answer within {self.limits.query_ms} ms",
+                where="gateway",
+                retry_after_ms=1_000,
+            ) from error
+        finally:
+            del self._queries[request]
+
+    def drain(self, reason: str) -> None:
+        """Have the machine send its clients elsewhere, at its own pace."""
+        self.host.post(DrainRequested(reason))
+
+    def stop(self, reason: str) -> None:
+        """Tell every client to go elsewhere, close all connections with 1012, stop the machine."""
+        for client in list(self._clients.values()):
+            if client.known:
+                self._write(client, Goaway(reason=reason))
+            self._close(client, _CLOSE_DRAIN, reason)
+        self.host.close()
+        for answer in self._queries.values():
+            if not answer.done():
+                answer.set_exception(
+                    Unavailable(what=reason, where="gateway", retry_after_ms=1_000)
+                )
+
+    # --- from connections to the machine --------------------------------------------------------
+
+    def _take(self, client: _Client, message: ClientMessage) -> None:
+        if not client.known:
+            self._greet(client, message)
+            return
+        match message:
+            case Hello():
+                self._refuse(
+                    client,
+                    FrameRefused(ErrorCode.BAD_FRAME, "hello was said already; say it once"),
+                )
+            case Bye():
+                self.host.post(ClientSent(client.id, message))
+                self._part(client, _CLOSE_NORMAL, "bye", orderly=True)
+            case _:
+                self.host.post(ClientSent(client.id, message))
+
+    def _greet(self, client: _Client, message: ClientMessage) -> None:
+        if not isinstance(message, Hello):
+            self._end(client, Err(code=ErrorCode.UNAUTHORIZED, message="say hello first"))
+            return
+        token = message.token if message.token is not None else client.authorization
+        if token is None:
+            self._end(
+                client,
+                Err(
+                    code=ErrorCode.UNAUTHORIZED,
+                    message="give a token, in hello or in the Authorization header",
+                ),
+            )
+            return
+        try:
+            identity = self._verifier.verify(token)
+        except TokenRefused as refused:
+            self._end(client, Err(code=refused.code, message=refused.message))
+            return
+        self._welcome(client, identity, message)
+
+    def _welcome(self, client: _Client, identity: Identity, hello: Hello) -> None:
+        self._settled(client)
+        client.known = True
+        client.authorization = None
+        self.counts["greeted"] += 1
+        self.host.post(ClientConnected(client.id, identity))
+        # Without the token: what the machine is told stays in the flight recorder.
+        self.host.post(ClientSent(client.id, msgspec.structs.replace(hello, token=None)))
+
+    def _refuse(self, client: _Client, refused: FrameRefused) -> None:
+        self.counts["refused"] += 1
+        err = Err(code=refused.code, message=refused.message, id=refused.id)
+        if closing_code(refused.code) is not None:
+            self._end(client, err)
+            return
+        if refused.code is ErrorCode.BAD_FRAME:
+            client.bad_frames += 1
+            if client.bad_frames > self.limits.bad_frames_max:
+                self._write(client, err)
+                self._part(client, _CLOSE_BAD_FRAMES, "too many unreadable frames")
+                return
+        self._write(client, err)
+        if client.known:
+            self.host.post(ClientRefused(client.id))
+
+    def _end(self, client: _Client, err: Err) -> None:
+        """Say why, and close."""
+        self._write(client, err)
+        code = closing_code(err.code)
+        self._part(client, code if code is not None else _CLOSE_BAD_FRAMES, err.message)
+
+    def _hello_missed(self, client: _Client) -> None:
+        client.deadline = None
+        self.counts["hello_missed"] += 1
+        self._part(client, _CLOSE_IDLE, f"no hello within {self.limits.hello_ms} ms")
+
+    def _settled(self, client: _Client) -> None:
+        """It is none of those any more that have yet to say who they are. Idempotent."""
+        if client.deadline is not None:
+            client.deadline.cancel()
+            client.deadline = None
+        if client.pending:
+            client.pending = False
+            self._unauthenticated[client.address] -= 1
+            if self._unauthenticated[client.address] <= 0:
+                del self._unauthenticated[client.address]
+
+    def _part(self, client: _Client, code: int, reason: str, *, orderly: bool = False) -> None:
+        """Close it, and tell the machine at once: a slow socket must not hold up what follows."""
+        if not client.leaving:
+            self._close(client, code, reason)
+        self._report_gone(client, orderly=orderly)
+
+    def _report_gone(self, client: _Client, *, orderly: bool = False) -> None:
+        if client.known:
+            client.known = False
+            self.host.post(ClientDisconnected(client.id, orderly))
+
+    # --- from the machine to connections --------------------------------------------------------
+
+    def _carry_out(self, effect: GatewayEffect) -> None:
+        match effect:
+            case Deliver():
+                self._deliver(effect)
+            case Send():
+                self._send_peer(effect.to, effect.messages)
+            case CloseClient():
+                client = self._clients.get(effect.connection)
+                if client is not None:
+                    self._close(client, effect.code, effect.reason)
+            case Answer():
+                answer = self._queries.get(effect.request)
+                if answer is not None and not answer.done():
+                    answer.set_result(effect)
+            case _:
+                assert_never(effect)
+
+    def _deliver(self, effect: Deliver) -> None:
+        """Encoded once for each protocol, whatever the number of connections."""
+        texts: dict[Adapter, bytes] = {}
+        for connection in effect.connections:
+            client = self._clients.get(connection)
+            if client is None or client.leaving:
+                continue
+            text = texts.get(client.adapter)
+            if text is None:
+                text = texts[client.adapter] = client.adapter.encode(effect.message)
+            self._gather(client, text)
+
+    def _write(self, client: _Client, message: ServerMessage) -> None:
+        if not client.leaving:
+            self._gather(client, client.adapter.encode(message))
+
+    def _gather(self, client: _Client, text: bytes) -> None:
+        if not client.dirty:
+            # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
+            if client.conn.unsent_bytes > self.limits.unsent_bytes_max:
+                self.counts["too_slow"] += 1
+                self._part(client, _CLOSE_TOO_SLOW, "too slow to read")
+                return
+            client.dirty = True
+            self._dirty.append(client)
+            if not self._flushing:
+                self._flushing = True
+                asyncio.get_running_loop().call_soon(self._flush)
+        client.conn.write(text)
+
+    def _flush(self) -> None:
+        slice_, self._dirty = self._dirty[:_FLUSHES_PER_TURN], self._dirty[_FLUSHES_PER_TURN:]
+        for client in slice_:
+            client.dirty = False
+            client.conn.flush()
+        if self._dirty:
+            asyncio.get_running_loop().call_soon(self._flush)
+        else:
+            self._flushing = False
+
+    def _close(self, client: _Client, code: int, reason: str) -> None:
+        client.leaving = True
+        client.conn.close(code, reason)
