@@ -45,8 +45,8 @@ Order = Set | Patch | Unset | Sub | Unsub | Intent
 #: Requests that wait for an answer. Beyond: `too_many`, at once.
 REQUESTS_PENDING_MAX: Final = 1_000
 
-#: Topics and users of one repeated `sub`: with the longest names it stays below the frame limit.
-_NAMES_PER_SUB_MAX: Final = 100
+#: Names in one repeated `sub`: with the longest names and cursor it stays below the frame limit.
+_NAMES_PER_SUB_MAX: Final = 50
 
 #: Refusals that mean "not now": a standing order is then said again later.
 _PASSING: Final = frozenset({ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED})
