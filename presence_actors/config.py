@@ -24,7 +24,7 @@ _UNITS: Final = {None: 1, "ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 
 
 
 class Knobs(msgspec.Struct, frozen=True, kw_only=True):
-    """All times and sizes that an operator may turn. Milliseconds unless the name says otherwise."""
+    """All times that an operator may turn, in milliseconds."""
 
     #: A client's beat, told in `welcome`; the client adds +-20 % jitter.
     heartbeat_ms: int = 25_000
@@ -133,7 +133,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             if value < 1:
                 raise ConfigError(name, value, "must be at least 1")
         if self.replicas > self.workers:
-            raise ConfigError("replicas", self.replicas, f"must be at most workers = {self.workers}")
+            raise ConfigError(
+                "replicas", self.replicas, f"must be at most workers = {self.workers}"
+            )
         if self.shards > 4096:  # noqa: PLR2004
             raise ConfigError("shards", self.shards, "must be at most 4096")
         if not 1 <= self.port <= 65_536 - self.gateways:

@@ -17,6 +17,6 @@ Ten rules:
 6. Everything has a limit, in `limits`.
 7. Effects are data, in order: equal inputs give equal lists.
 8. An expected failure is an event, not an exception.
-9. A broken invariant of ours raises `InvariantBroken` and ends the actor; the restart is a new life.
+9. A broken invariant of ours raises `InvariantBroken` and ends the actor; it restarts anew.
 10. No logging: the host records every event, and the record is the log.
 """

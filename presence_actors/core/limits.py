@@ -54,9 +54,9 @@ RESUME_MAX: Final = (1 << 31) - 1
 QUERY_TOPICS_MAX: Final = 1_000
 #: Rows in one part of a gossip delta. Beyond: further parts.
 GOSSIP_ROWS_MAX: Final = 5_000
-#: Segments of an attachment that wait for an acknowledgement. Beyond: the attachment ends, and
-#: the gateway attaches again with its cursor, so only the difference is sent.
-SEGMENTS_UNACKNOWLEDGED_MAX: Final = 1_000
+#: Segments of an attachment that wait for an acknowledgement. Beyond: changes gather, the newest
+#: of each row, until the other side has caught up.
+SEGMENTS_UNACKNOWLEDGED_MAX: Final = 8
 #: Removed rows that a gateway keeps per watched topic so that a cursor can be continued. Beyond:
 #: the oldest are forgotten, and an older cursor gets a snapshot instead.
 TOMBSTONES_PER_TOPIC_VIEW_MAX: Final = 1_000

@@ -53,15 +53,19 @@ class HolderReport(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GossipDelta(msgspec.Struct, frozen=True, tag=True):
-    """An interval of one map of one shard. Parts of one transfer share `transfer`."""
+    """An interval of one map of one shard; the parts of one transfer are answered one by one.
+
+    `receiver` is the life it was made for: a part that arrives at a later life, which does not
+    have the parts before it, must not count. A greeting (first contact) has none, and no rows.
+    """
 
     shard: ShardId
     sender: NodeId
+    receiver: NodeId | None
     map: int
     delta: Delta
+    #: Grows with every delta that wants an answer; 0 for a promise, which wants none.
     transfer: int
-    part: int
-    last: bool
     #: What the sender itself has seen: an acknowledgement that costs nothing.
     seen: VersionVector
     #: False while the sender has not synchronised since its start: it may not vouch for absence.
@@ -74,9 +78,9 @@ class GossipAck(msgspec.Struct, frozen=True, tag=True):
 
     shard: ShardId
     sender: NodeId
+    receiver: NodeId
     map: int
     transfer: int
-    part: int
     accepted: bool
     seen: VersionVector
 
@@ -176,9 +180,7 @@ class Segment(msgspec.Struct, frozen=True, tag=True):
     body: Operations | Changed | None
 
 
-PeerMessage = (
-    GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment
-)
+PeerMessage = GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment
 
 
 class PeerFrame(msgspec.Struct, frozen=True, array_like=True):

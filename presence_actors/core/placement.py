@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from presence_actors.core.events import Worker
 
-__all__ = ["replicas_of", "shard_of"]
+__all__ = ["rank", "replicas_of", "shard_of"]
 
 
 def _hash(text: str) -> int:
@@ -33,13 +33,18 @@ def shard_of(topic: Topic, *, shards: int) -> ShardId:
     return ShardId(_hash(topic) % shards)
 
 
+def rank(seed: str, name: NodeName) -> int:
+    """How well `name` suits `seed`, less being better: spreads choices without agreement."""
+    return _hash(f"{seed}|{name}")
+
+
 def replicas_of(shard: ShardId, workers: Sequence[Worker], *, replicas: int) -> list[NodeName]:
     """The workers that hold a replica of the shard, best first.
 
     Workers on hosts that have no replica yet come before others, so that the loss of one machine
     takes one replica; only where there are fewer hosts than replicas does a host get two.
     """
-    ranked = sorted(workers, key=lambda worker: (_hash(f"{shard}|{worker.name}"), worker.name))
+    ranked = sorted(workers, key=lambda worker: (rank(str(shard), worker.name), worker.name))
     chosen: list[Worker] = []
     for fresh_hosts_only in (True, False):
         for worker in ranked:

@@ -88,7 +88,7 @@ class UserStatus(enum.StrEnum):
     AWAY = "away"
     DND = "dnd"
     OFFLINE = "offline"
-    #: The home or holder of all its entries cannot be heard; neither online nor offline can be said.
+    #: The home or holder of all its entries cannot be heard: neither online nor offline.
     UNREACHABLE = "unreachable"
     #: This replica has not synchronised yet.
     UNKNOWN = "unknown"
@@ -299,6 +299,4 @@ class Goaway(msgspec.Struct, frozen=True, tag="goaway", kw_only=True, omit_defau
     gateways: list[str] = []
 
 
-ServerMessage = (
-    Welcome | Ok | Err | Snap | Diff | StatusFrame | ViewFrame | Pong | Goaway
-)
+ServerMessage = Welcome | Ok | Err | Snap | Diff | StatusFrame | ViewFrame | Pong | Goaway

@@ -1,0 +1,200 @@
+"""A gateway's attachments to all shards: which replica, whether it lives, when to leave it.
+
+Beats go to every worker, attached or not, so that the gateway knows whom it could turn to. A
+worker that is silent for `peer_silence_ms`, or that answers as another life, is left at once;
+replicas that may vouch for absence are preferred, then those on our own machine, then by a hash
+that spreads gateways over replicas without agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from presence_actors.config import Knobs
+from presence_actors.core.effects import Send
+from presence_actors.core.events import ClusterChanged
+from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, is_newer, name_of
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.messages import Attached, Beat, BeatAck, Detached, PeerMessage
+from presence_actors.core.placement import rank, replicas_of, shard_of
+from presence_actors.core.shard_link import ShardLink
+
+__all__ = ["Attachments"]
+
+
+class _WorkerState:
+    """What the gateway knows of a worker."""
+
+    __slots__ = ("heard", "node", "ready")
+
+    def __init__(self) -> None:
+        self.node: NodeId | None = None
+        self.heard: Instant | None = None
+        self.ready: frozenset[ShardId] = frozenset()
+
+
+class Attachments:
+    """One `ShardLink` per shard, and the workers they may lead to."""
+
+    def __init__(
+        self, node: NodeId, *, host: str, shards: int, replicas: int, knobs: Knobs, now: Now
+    ) -> None:
+        self._node = node
+        self._host = host
+        self._replicas = replicas
+        self._knobs = knobs
+        self._links = [ShardLink(ShardId(index), now) for index in range(shards)]
+        self._workers: dict[NodeName, _WorkerState] = {}
+        self._next_beat = now.instant
+
+    def __iter__(self) -> Iterator[ShardLink]:
+        return iter(self._links)
+
+    def of(self, topic: Topic) -> ShardLink:
+        """The link to the shard that owns the topic."""
+        return self._links[shard_of(topic, shards=len(self._links))]
+
+    def at(self, shard: ShardId) -> ShardLink | None:
+        """The link to a shard, if there is such a shard."""
+        return self._links[shard] if 0 <= shard < len(self._links) else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every shard is attached to a replica that may vouch for absence."""
+        return all(link.attached and link.reach.ready for link in self._links)
+
+    # What is heard.
+
+    def note_cluster(self, event: ClusterChanged, now: Now) -> None:
+        """The workers are these now."""
+        hosts = {worker.name: worker.host for worker in event.workers}
+        self._workers = {name: self._workers.get(name) or _WorkerState() for name in sorted(hosts)}
+        for link in self._links:
+            names = replicas_of(link.shard, event.workers, replicas=self._replicas)
+            seed = f"{name_of(self._node)}|{link.shard}"
+            link.candidates = sorted(
+                names, key=lambda name: (hosts[name] != self._host, rank(seed, name), name)
+            )
+            if link.worker is not None and link.worker not in names:
+                link.detach(now)
+        self._next_beat = now.instant
+
+    def note_beat_ack(self, message: BeatAck, now: Now) -> None:
+        """A worker answered."""
+        state = self._workers.get(name_of(message.worker))
+        if state is None or (state.node is not None and is_newer(state.node, message.worker)):
+            return
+        state.heard = now.instant
+        state.ready = frozenset(message.ready)
+        if state.node != message.worker:
+            state.node = message.worker
+            for link in self._links:
+                if link.worker == name_of(message.worker) and link.node != message.worker:
+                    link.detach(now)
+
+    def note_heard(self, node: NodeId, now: Now) -> None:
+        """Something else came from a worker."""
+        state = self._workers.get(name_of(node))
+        if state is not None and state.node == node:
+            state.heard = now.instant
+
+    def note_attached(self, message: Attached, now: Now) -> ShardLink | None:
+        """A replica took an announcement; the link, if it is the present one."""
+        link = self.at(message.shard)
+        if link is None or link.node != message.worker or link.number != message.number:
+            return None
+        link.note_attached(now)
+        return link
+
+    def note_detached(self, message: Detached, now: Now) -> None:
+        """A replica does not know the attachment."""
+        link = self.at(message.shard)
+        if link is not None and link.number == message.number and link.worker is not None:
+            link.detach(now)
+
+    # What falls due.
+
+    def deadline(self) -> Instant:
+        """The next beat, or what a link has to send."""
+        instants = [self._next_beat]
+        for link in self._links:
+            instant = link.deadline()
+            if instant is not None:
+                instants.append(instant)
+        return min(instants)
+
+    def take_beats(self, now: Now) -> list[Send]:
+        """The beats, if it is time for them; silent workers are left first."""
+        if now.instant < self._next_beat:
+            return []
+        self._next_beat = Instant(now.instant + self._knobs.gateway_beat_ms)
+        numbers: dict[NodeName, dict[ShardId, int]] = {name: {} for name in self._workers}
+        for link in self._links:
+            if link.worker is None:
+                continue
+            if self._is_silent(link.worker, now):
+                link.detach(now)
+            elif link.attached:
+                numbers[link.worker][link.shard] = link.number
+        return [
+            Send(name, [Beat(self._node, state.node or NodeId(""), numbers[name])])
+            for name, state in self._workers.items()
+        ]
+
+    def take_lost(self, now: Now) -> list[ShardLink]:
+        """Links that are without a replica and have just been given one to turn to."""
+        chosen: list[ShardLink] = []
+        for link in self._links:
+            if link.worker is not None:
+                self._note_contact(link, now)
+                continue
+            name = self._best(link, now)
+            node = None if name is None else self._workers[name].node
+            if name is not None and node is not None:
+                link.choose(name, node)
+                chosen.append(link)
+        return chosen
+
+    def take_reach_changes(self, now: Now) -> list[ShardLink]:
+        """Links that have just been cut off for too long, or are so no more."""
+        changed: list[ShardLink] = []
+        for link in self._links:
+            lost = (
+                link.lost_at is not None
+                and now.instant - link.lost_at >= self._knobs.unreachable_after_ms
+            )
+            if lost != link.cut_off:
+                link.cut_off = lost
+                changed.append(link)
+        return changed
+
+    def take_messages(self, now: Now) -> dict[NodeName, list[PeerMessage]]:
+        """Segments and repeated announcements that are due, by worker."""
+        messages: dict[NodeName, list[PeerMessage]] = {}
+        for link in self._links:
+            due = link.deadline()
+            if due is None or now.instant < due or link.worker is None:
+                continue
+            repeat_at = Instant(now.instant + self._knobs.resend_ms)
+            attach = link.take_repeated_attach(now.instant, repeat_at=repeat_at)
+            found = messages.setdefault(link.worker, [])
+            if attach is not None:
+                found.append(attach)
+            found.extend(
+                link.take_segments(self._node, now.instant, repeat_ms=self._knobs.resend_ms)
+            )
+        return {worker: found for worker, found in messages.items() if found}
+
+    def _best(self, link: ShardLink, now: Now) -> NodeName | None:
+        alive = [name for name in link.candidates if not self._is_silent(name, now)]
+        ready = [name for name in alive if link.shard in self._workers[name].ready]
+        return next(iter(ready or alive), None)
+
+    def _is_silent(self, name: NodeName, now: Now) -> bool:
+        heard = self._workers[name].heard
+        return heard is None or now.instant - heard >= self._knobs.peer_silence_ms
+
+    def _note_contact(self, link: ShardLink, now: Now) -> None:
+        state = None if link.worker is None else self._workers.get(link.worker)
+        if state is not None and state.heard is not None:
+            link.heard_wall = WallMs(now.wall - (now.instant - state.heard))

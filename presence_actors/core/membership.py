@@ -1,0 +1,111 @@
+"""Who can be heard: origins by their vector components, gateways by the reports of their replicas.
+
+An origin is heard when its component of our vector advances: idle origins advance it by promise, so
+silence means that nothing of it reached us, on whatever way. That makes the vector a staleness
+bound, and relayed news count as much as direct ones.
+
+A gateway is believed silent only if some replica that had it attached says so and none says that it
+beats: it may have moved to another replica.
+"""
+
+from __future__ import annotations
+
+from crdt import Origin, VersionVector
+from crdt.hlc import stamp_wall
+from presence_actors.core.ids import NodeId, NodeName, is_newer, name_of
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.messages import HolderReport
+
+__all__ = ["GatewayLives", "HeardOrigins", "HolderBook"]
+
+
+class HeardOrigins:
+    """When each origin was last heard."""
+
+    __slots__ = ("_drift_ms_max", "_heard")
+
+    def __init__(self, *, drift_ms_max: int) -> None:
+        #: {origin: instant of the last advance of its component}.
+        self._heard: dict[Origin, Instant] = {}
+        self._drift_ms_max = drift_ms_max
+
+    def note(self, before: VersionVector, after: VersionVector, now: Now) -> None:
+        """Takes over which components advanced.
+
+        A component that is old when it comes (full state after a start) was heard when it was new,
+        as far as the clocks can tell.
+        """
+        for origin, stamp in after.items():
+            if stamp > before[origin]:
+                age = now.wall - stamp_wall(stamp)
+                heard = now.instant - age if age > self._drift_ms_max else now.instant
+                known = self._heard.get(origin)
+                self._heard[origin] = Instant(heard if known is None else max(known, heard))
+
+    def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
+        """Whether nothing was heard of the origin for `after_ms`."""
+        heard = self._heard.get(origin)
+        return heard is None or now.instant - heard >= after_ms
+
+
+class HolderBook:
+    """What the replicas of a shard say of gateways; the newest report of each replica counts."""
+
+    __slots__ = ("_reports",)
+
+    def __init__(self) -> None:
+        #: {reporting replica: {gateway: silent since, or None while it beats}}
+        self._reports: dict[NodeName, dict[NodeId, WallMs | None]] = {}
+
+    def note(self, reporter: NodeName, reports: list[HolderReport]) -> None:
+        """Replaces what `reporter` said before."""
+        self._reports[reporter] = {report.gateway: report.silent_since for report in reports}
+
+    def forget(self, reporter: NodeName) -> None:
+        """The reporter is silent itself: what it said is no longer known to be so."""
+        self._reports.pop(reporter, None)
+
+    def is_beating(self, gateway: NodeId) -> bool:
+        """Whether some replica hears the gateway."""
+        return any(
+            gateway in report and report[gateway] is None for report in self._reports.values()
+        )
+
+    def silent(self) -> dict[NodeId, WallMs]:
+        """Gateways that nobody hears, with the time of their last sign anywhere, sorted."""
+        last: dict[NodeId, WallMs] = {}
+        beating: dict[NodeId, None] = {}
+        for report in self._reports.values():
+            for gateway, since in report.items():
+                if since is None:
+                    beating[gateway] = None
+                else:
+                    last[gateway] = max(since, last.get(gateway, since))
+        return {gateway: last[gateway] for gateway in sorted(last) if gateway not in beating}
+
+    def gateways(self) -> list[NodeId]:
+        """Every gateway that somebody reports, sorted."""
+        return sorted({gateway: None for report in self._reports.values() for gateway in report})
+
+
+class GatewayLives:
+    """The newest life of each gateway; an older one is known to be dead."""
+
+    __slots__ = ("_newest",)
+
+    def __init__(self) -> None:
+        self._newest: dict[NodeName, NodeId] = {}
+
+    def note(self, gateway: NodeId) -> bool:
+        """Takes note of a life; whether it is the newest of its name."""
+        name = name_of(gateway)
+        newest = self._newest.get(name)
+        if newest is None or is_newer(gateway, newest):
+            self._newest[name] = gateway
+            return True
+        return newest == gateway
+
+    def is_dead(self, gateway: NodeId) -> bool:
+        """Whether a newer life of the same place has been seen."""
+        newest = self._newest.get(name_of(gateway))
+        return newest is not None and is_newer(newest, gateway)

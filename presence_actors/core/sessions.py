@@ -1,0 +1,202 @@
+"""Sessions of one gateway: devices that are, or were a moment ago, connected here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crdt import Origin, Row, Stamp, epoch_resume
+from presence_actors.core.epochs import entry_epoch
+from presence_actors.core.ids import (
+    ConnectionId,
+    Namespace,
+    NodeId,
+    SessionId,
+    Topic,
+    UserId,
+    user_topic,
+)
+from presence_actors.core.instants import WallMs
+from presence_actors.core.values import (
+    Device,
+    EndValue,
+    EntryStatus,
+    EntryValue,
+    LeaveReason,
+    Meta,
+    encode_value,
+    pack_status,
+)
+from presence_actors.core.vocabulary import Identity
+
+__all__ = ["Connection", "HeldEntry", "Session", "SessionKey", "merge_patch", "session_start"]
+
+SessionKey = tuple[str, str, str]
+_NO_STAMP = Stamp(0)
+_NO_ORIGIN = Origin("")
+_START_DIGITS = 12
+
+
+def session_start(session: str) -> WallMs | None:
+    """When a session began: its id starts with that, so it survives any gateway.
+
+    >>> session_start("000000000064-00ff")
+    100
+    """
+    head = session.partition("-")[0]
+    if len(head) != _START_DIGITS:
+        return None
+    try:
+        return WallMs(int(head, 16))
+    except ValueError:
+        return None
+
+
+class Connection:
+    """A client's connection that has been let in."""
+
+    __slots__ = ("bad_frames", "identity", "said_bye", "session", "topics")
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        #: The session it carries, once it said hello.
+        self.session: SessionKey | None = None
+        #: Topics it watches.
+        self.topics: dict[Topic, None] = {}
+        self.bad_frames = 0
+        self.said_bye = False
+
+
+class HeldEntry:
+    """One entry of a session: in a room, or in the user's own topic."""
+
+    __slots__ = ("epoch", "meta", "since")
+
+    def __init__(self, *, epoch: int, since: WallMs, meta: Meta) -> None:
+        self.epoch = epoch
+        self.since = since
+        self.meta = meta
+
+
+class Session:
+    """One device of one user.
+
+    `entries` holds what this gateway has announced, or is about to, by topic; the user's own topic
+    is the first. A session that another gateway took over is `replaced`: it keeps, for the grace,
+    entries that have not been announced again yet, and loses them one by one.
+    """
+
+    __slots__ = (
+        "announced",
+        "connection",
+        "device",
+        "entries",
+        "hidden",
+        "namespace",
+        "replaced",
+        "resume",
+        "session",
+        "since",
+        "status",
+        "user",
+    )
+
+    def __init__(
+        self,
+        identity: Identity,
+        session: SessionId,
+        *,
+        resume: int,
+        status: EntryStatus,
+        device: Device,
+        since: WallMs,
+    ) -> None:
+        self.namespace: Namespace = identity.namespace
+        self.user: UserId = identity.user
+        self.session = session
+        self.resume = resume
+        self.status = status
+        self.device = device
+        self.since = since
+        self.connection: ConnectionId | None = None
+        self.entries: dict[Topic, HeldEntry] = {}
+        self.hidden = False
+        #: Whether its entries may be written: not before the user's intent is known.
+        self.announced = False
+        self.replaced = False
+
+    @property
+    def key(self) -> SessionKey:
+        """Its name among all sessions."""
+        return (self.namespace, self.user, self.session)
+
+    @property
+    def topic(self) -> Topic:
+        """The user's own topic."""
+        return user_topic(self.namespace, self.user)
+
+    def hold(self, topic: Topic, *, attachment: int, since: WallMs, meta: Meta) -> HeldEntry:
+        """Puts an entry into `topic`, or changes it."""
+        held = self.entries.get(topic)
+        epoch = entry_epoch(resume=self.resume, attachment=attachment)
+        if held is None:
+            held = HeldEntry(epoch=epoch, since=since, meta=meta)
+            self.entries[topic] = held
+        else:
+            held.epoch = max(held.epoch, epoch)
+            held.meta = meta
+        return held
+
+    def raise_epoch(self, topic: Topic, *, attachment: int) -> None:
+        """The entry is announced anew: under this attachment, for the present resume."""
+        held = self.entries[topic]
+        resume = epoch_resume(held.epoch) if self.replaced else self.resume
+        held.epoch = max(held.epoch, entry_epoch(resume=resume, attachment=attachment))
+
+    def row(self, topic: Topic, holder: NodeId) -> Row:
+        """The entry as an unstamped row."""
+        held = self.entries[topic]
+        value = EntryValue(held.since, self.device, held.meta)
+        return Row(
+            key=(topic, self.user, self.session),
+            stamp=_NO_STAMP,
+            origin=_NO_ORIGIN,
+            epoch=held.epoch,
+            status=pack_status(self.status, hidden=self.hidden),
+            holder=holder,
+            value=encode_value(value),
+        )
+
+    def end_row(self, topic: Topic, holder: NodeId, reason: LeaveReason) -> Row:
+        """The end of the entry as an unstamped row."""
+        return Row(
+            key=(topic, self.user, self.session),
+            stamp=_NO_STAMP,
+            origin=_NO_ORIGIN,
+            epoch=self.entries[topic].epoch,
+            status=0,
+            holder=holder,
+            value=encode_value(EndValue(reason)),
+        )
+
+    def rooms(self) -> Iterator[Topic]:
+        """The rooms it is in."""
+        own = self.topic
+        return (topic for topic in self.entries if topic != own)
+
+
+def merge_patch(target: Meta, patch: Meta) -> Meta:
+    """RFC 7396: null removes, objects merge, everything else replaces.
+
+    >>> merge_patch({"a": 1, "b": {"c": 2}}, {"a": None, "b": {"d": 3}})
+    {'b': {'c': 2, 'd': 3}}
+    """
+    merged = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, dict):
+            below = merged.get(name)
+            merged[name] = merge_patch(below if isinstance(below, dict) else {}, value)
+        else:
+            merged[name] = value
+    return merged

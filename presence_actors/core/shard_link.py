@@ -1,0 +1,259 @@
+"""A gateway's side of its attachment to one shard.
+
+One replica at a time. What the gateway asks (rows, intents, topics) gathers here, the newest of
+each, and goes out in numbered segments. When the attachment breaks, what was not acknowledged comes
+back into the gathering, and the next `Attach` carries everything the gateway holds, so nothing is
+lost and nothing depends on the old replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from crdt import Row, Rows, VersionVector
+from presence_actors.core.ids import NodeId, NodeName, RequestId, ShardId, Topic
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.messages import Attach, Changed, Operations, Reach, Segment
+from presence_actors.core.stream import ReceiveStream, SendStream
+
+__all__ = ["ShardLink"]
+
+Key = tuple[str, str, str]
+_NOT_READY = Reach(ready=False, origins={}, holders={})
+
+
+class ShardLink:
+    """The state of one attachment, and what waits for it."""
+
+    __slots__ = (
+        "_announcement",
+        "_due",
+        "_durable",
+        "_incoming",
+        "_outgoing",
+        "_repeat_attach_at",
+        "_rows",
+        "_sent",
+        "_unwatch",
+        "_watch",
+        "attached",
+        "candidates",
+        "cut_off",
+        "heard_wall",
+        "lost_at",
+        "node",
+        "number",
+        "reach",
+        "shard",
+        "vectors",
+        "waiting_requests",
+        "worker",
+    )
+
+    def __init__(self, shard: ShardId, now: Now) -> None:
+        self.shard = shard
+        #: Workers with a replica, in the order of our liking.
+        self.candidates: list[NodeName] = []
+        self.worker: NodeName | None = None
+        self.node: NodeId | None = None
+        #: Grows with every attempt to attach; part of the epoch of what is written under it.
+        self.number = 0
+        self.attached = False
+        #: What we have seen of the shard: a join over all replicas we were attached to.
+        self.vectors: tuple[VersionVector, VersionVector] = (VersionVector(), VersionVector())
+        self.reach = _NOT_READY
+        #: Since when no replica is attached, and when one was last heard.
+        self.lost_at: Instant | None = now.instant
+        self.heard_wall: WallMs = now.wall
+        #: Whether it has been lost for so long that its rows are in doubt.
+        self.cut_off = False
+        self._rows: dict[Key, Row] = {}
+        self._durable: dict[Key, Row] = {}
+        self._watch: dict[Topic, None] = {}
+        self._unwatch: dict[Topic, None] = {}
+        self._due: Instant | None = None
+        self._incoming = ReceiveStream()
+        self._outgoing: SendStream[Operations | Changed] = SendStream()
+        #: What the unacknowledged segments carry: [(sequence, operations)].
+        self._sent: list[tuple[int, Operations]] = []
+        self._announcement: Attach | None = None
+        self._repeat_attach_at: Instant | None = None
+        #: Answers that wait for their intent to be acknowledged: [(sequence or 0, request)].
+        self.waiting_requests: list[tuple[int, RequestId]] = []
+
+    # Gathering.
+
+    def write(self, row: Row, due: Instant) -> None:
+        """An entry changed."""
+        self._rows.pop(row.key, None)
+        self._rows[row.key] = row
+        self._want(due)
+
+    def write_durable(self, row: Row, request: RequestId | None, due: Instant) -> None:
+        """A user chose; `request` is answered when a replica has it."""
+        self._durable[row.key] = row
+        if request is not None:
+            self.waiting_requests.append((0, request))
+        self._want(due)
+
+    def watch(self, topic: Topic, due: Instant) -> None:
+        """A topic is wanted."""
+        self._unwatch.pop(topic, None)
+        self._watch[topic] = None
+        self._want(due)
+
+    def unwatch(self, topic: Topic, due: Instant) -> None:
+        """A topic is no longer wanted."""
+        self._watch.pop(topic, None)
+        self._unwatch[topic] = None
+        self._want(due)
+
+    def want_acknowledgement(self, due: Instant) -> None:
+        """Something came in: answer by `due`."""
+        self._want(due)
+
+    def _want(self, due: Instant) -> None:
+        if self._due is None:
+            self._due = due
+
+    # Attaching.
+
+    def detach(self, now: Now) -> None:
+        """The replica is lost: gather again what it has not acknowledged."""
+        if self.lost_at is None:
+            self.lost_at = now.instant
+        self.worker = self.node = self._repeat_attach_at = None
+        self.attached = False
+        for _, operations in reversed(self._sent):
+            for row in operations.rows:
+                self._rows.setdefault(row.key, row)
+            for row in operations.durable:
+                self._durable.setdefault(row.key, row)
+        self._sent = []
+        self.waiting_requests = [(0, request) for _, request in self.waiting_requests]
+        self._want(now.instant)
+
+    def choose(self, worker: NodeName, node: NodeId) -> None:
+        """Begins an attempt at this replica, under a new number."""
+        self.worker, self.node = worker, node
+        self.number += 1
+        self.attached = False
+        self._incoming, self._outgoing = ReceiveStream(), SendStream()
+
+    def attach(
+        self,
+        gateway: NodeId,
+        held: Iterable[Row],
+        topics: list[Topic],
+        unloaded: list[Topic],
+        repeat_at: Instant,
+    ) -> Attach:
+        """The announcement: all that is held, and ends that may not have been heard of."""
+        rows = {row.key: row for row in held}
+        for key, row in self._rows.items():
+            if not row.live:
+                rows.setdefault(key, row)
+        self._rows = {}
+        self._watch = dict.fromkeys(unloaded)
+        self._unwatch = {}
+        self._repeat_attach_at = repeat_at
+        self._announcement = Attach(
+            shard=self.shard,
+            gateway=gateway,
+            number=self.number,
+            rows=Rows.of(rows.values()),
+            topics=topics,
+            cursors=self.vectors,
+        )
+        return self._announcement
+
+    def take_repeated_attach(self, now: Instant, *, repeat_at: Instant) -> Attach | None:
+        """The same announcement again, if it was not answered in time.
+
+        The same one: the replica may have taken the first, and then ignores the second. What came
+        up since goes its own way behind it.
+        """
+        due = self._repeat_attach_at
+        if self.attached or due is None or now < due:
+            return None
+        self._repeat_attach_at = repeat_at
+        return self._announcement
+
+    def note_attached(self, now: Now) -> None:
+        """The replica answered the announcement."""
+        self.attached = True
+        self._announcement = self._repeat_attach_at = None
+        self.lost_at = None
+        self._want(now.instant)
+
+    # The stream.
+
+    def deadline(self) -> Instant | None:
+        """When something is due."""
+        if not self.attached:
+            return self._repeat_attach_at
+        due = None if self._outgoing.is_full else self._due
+        instants = [at for at in (due, self._outgoing.deadline()) if at is not None]
+        return min(instants, default=None)
+
+    def receive(
+        self, segment: Segment, repeat_at: Instant
+    ) -> tuple[Changed | None, list[RequestId]]:
+        """What a segment brings: changes in their order and once, and requests that are done."""
+        done: list[RequestId] = []
+        if self._outgoing.acknowledge(segment.ack, repeat_at=repeat_at):
+            self._sent = [(number, body) for number, body in self._sent if number > segment.ack]
+            done = [
+                request for number, request in self.waiting_requests if 0 < number <= segment.ack
+            ]
+            self.waiting_requests = [
+                (number, request)
+                for number, request in self.waiting_requests
+                if not 0 < number <= segment.ack
+            ]
+        body = segment.body
+        if not isinstance(body, Changed) or not self._incoming.accept(segment.sequence):
+            return None, done
+        self.vectors = (
+            self.vectors[0].merge(body.vectors[0]),
+            self.vectors[1].merge(body.vectors[1]),
+        )
+        return body, done
+
+    def take_segments(self, sender: NodeId, now: Instant, *, repeat_ms: int) -> list[Segment]:
+        """What to send now."""
+        if not self.attached:
+            return []
+        repeat_at = Instant(now + repeat_ms)
+        segments = [
+            self._segment(sender, sequence, body)
+            for sequence, body in self._outgoing.take_due(now, repeat_at=repeat_at)
+        ]
+        if self._due is None or now < self._due:
+            return segments
+        news = bool(self._rows or self._durable or self._watch or self._unwatch)
+        if self._outgoing.is_full or not news:
+            if self._incoming.owes_acknowledgement:
+                segments.append(self._segment(sender, self._outgoing.last, None))
+            if not news:
+                self._due = None
+            return segments
+        body = Operations(
+            rows=Rows.of(self._rows.values()),
+            durable=Rows.of(self._durable.values()),
+            watch=list(self._watch),
+            unwatch=list(self._unwatch),
+        )
+        self._rows, self._durable, self._watch, self._unwatch = {}, {}, {}, {}
+        self._due = None
+        sequence = self._outgoing.push(body, repeat_at=repeat_at)
+        self._sent.append((sequence, body))
+        self.waiting_requests = [
+            (number or sequence, request) for number, request in self.waiting_requests
+        ]
+        segments.append(self._segment(sender, sequence, body))
+        return segments
+
+    def _segment(self, sender: NodeId, sequence: int, body: Operations | Changed | None) -> Segment:
+        ack = self._incoming.take_acknowledgement()
+        return Segment(self.shard, sender, self.number, sequence, ack, body)

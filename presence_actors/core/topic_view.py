@@ -1,0 +1,246 @@
+"""A topic as one gateway sees it: the rows, what subscribers have been told, and what is due.
+
+Rows merge by the same order as in the map, so it does not matter which replica they came from or
+how often. On each tick the difference between the rows and what was told is the frame: net by
+construction, whatever happened in between. New subscribers get their snapshot on the tick, too,
+behind the diff for the old ones, so both continue from the same state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from crdt import Row, VersionVector
+from presence_actors.core.ids import ConnectionId, ShardId, Topic, UserId
+from presence_actors.core.instants import Instant, WallMs
+from presence_actors.core.limits import ENTRIES_PER_PART_MAX, TOMBSTONES_PER_TOPIC_VIEW_MAX
+from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.values import (
+    LeaveReason,
+    decode_end,
+    decode_entry,
+    entry_status,
+    is_hidden,
+)
+from presence_actors.core.vocabulary import (
+    Diff,
+    Entry,
+    Leave,
+    Quality,
+    Snap,
+    StatusFrame,
+    ViewFrame,
+)
+
+__all__ = ["TopicView", "Waiting", "entry_ref"]
+
+Key = tuple[str, str, str]
+Doubt = Callable[[Row], WallMs | None]
+
+
+def entry_ref(key: Key) -> str:
+    """The public name of an entry.
+
+    Derived from its key, so the same at every gateway, and telling nothing of the session id.
+    """
+    return hashlib.blake2b("\x00".join(key).encode(), digest_size=8).hexdigest()
+
+
+class Waiting:
+    """A subscriber that has not had its first frame."""
+
+    __slots__ = ("cursor", "until")
+
+    def __init__(self, cursor: VersionVector | None, until: Instant) -> None:
+        self.cursor = cursor
+        #: When it gets what there is, loaded or not.
+        self.until = until
+
+
+class TopicView:
+    """One topic: `namespace/room:lobby` as topic, `room:lobby` as name."""
+
+    __slots__ = (
+        "_dirty",
+        "_dropped",
+        "_removed",
+        "cursor_sent_at",
+        "doubtful",
+        "loaded",
+        "name",
+        "pins",
+        "rows",
+        "shard",
+        "shown",
+        "shown_status",
+        "shown_view",
+        "subscribers",
+        "topic",
+        "waiting",
+    )
+
+    def __init__(self, topic: Topic, shard: ShardId) -> None:
+        self.topic = topic
+        self.name = topic.partition("/")[2]
+        self.shard = shard
+        #: Per map {key: newest version}, removed ones among them.
+        self.rows: tuple[dict[Key, Row], dict[Key, Row]] = ({}, {})
+        #: Removed rows in the order of their coming.
+        self._removed: dict[Key, None] = {}
+        #: Per origin, the newest removed row that was forgotten: a cursor must cover it.
+        self._dropped = VersionVector()
+        self.loaded = False
+        self.subscribers: dict[ConnectionId, None] = {}
+        self.waiting: dict[ConnectionId, Waiting] = {}
+        #: Sessions of this gateway that need the topic themselves.
+        self.pins = 0
+        self._dirty: dict[Key, None] = {}
+        #: Whether the reach of its rows has to be judged again.
+        self.doubtful = False
+        #: What subscribers have been told.
+        self.shown: dict[Key, Entry] = {}
+        self.shown_view: ViewFrame | None = None
+        self.shown_status: StatusFrame | None = None
+        self.cursor_sent_at: Instant | None = None
+
+    @property
+    def user(self) -> UserId | None:
+        """Whom the topic is about, if it is a user's."""
+        kind, _, rest = self.name.partition(":")
+        return UserId(rest) if kind == "user" else None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody at this gateway needs the topic."""
+        return bool(self.subscribers or self.waiting or self.pins)
+
+    def merge(self, which: int, row: Row) -> bool:
+        """Takes a row in; whether it was news."""
+        rows = self.rows[which]
+        held = rows.get(row.key)
+        if held is not None and held.order >= row.order:
+            return False
+        rows[row.key] = row
+        self._dirty[row.key] = None
+        if which == PRESENCE:
+            self._removed.pop(row.key, None)
+            if not row.live:
+                self._removed[row.key] = None
+                self._drop_oldest()
+        return True
+
+    def _drop_oldest(self) -> None:
+        while len(self._removed) > TOMBSTONES_PER_TOPIC_VIEW_MAX:
+            key = next(iter(self._removed))
+            if key in self.shown:
+                return  # Its leave is not told yet.
+            del self._removed[key]
+            row = self.rows[PRESENCE].pop(key)
+            self._dirty.pop(key, None)
+            self._dropped = self._dropped.with_component(row.origin, row.stamp)
+
+    # What is told.
+
+    def take_diff(self) -> Diff | None:
+        """The net change since it was last asked for, and it counts as told."""
+        joins: list[Entry] = []
+        updates: list[Entry] = []
+        leaves: list[Leave] = []
+        rows = self.rows[PRESENCE]
+        for key in self._dirty:
+            row = rows.get(key)
+            old = self.shown.get(key)
+            new = None if row is None else _visible(row)
+            if new == old:
+                continue
+            if new is None:
+                del self.shown[key]
+                leaves.append(_leave(key, row))
+            else:
+                self.shown[key] = new
+                (joins if old is None else updates).append(new)
+        self._dirty = {}
+        if not (joins or updates or leaves):
+            return None
+        return Diff(topic=self.name, joins=joins, updates=updates, leaves=leaves)
+
+    def snapshot(self, cursor: str | None) -> list[Snap]:
+        """What is shown, in parts."""
+        entries = list(self.shown.values())
+        parts = [
+            entries[start : start + ENTRIES_PER_PART_MAX]
+            for start in range(0, max(1, len(entries)), ENTRIES_PER_PART_MAX)
+        ]
+        return [
+            Snap(
+                topic=self.name,
+                state=part,
+                part=index,
+                last=index == len(parts) - 1,
+                cursor=cursor if index == len(parts) - 1 else None,
+            )
+            for index, part in enumerate(parts)
+        ]
+
+    def resumption(self, seen: VersionVector, cursor: str | None) -> Diff | None:
+        """What somebody with this cursor lacks; None if only a snapshot can tell."""
+        if not self.loaded or not seen or not seen.dominates(self._dropped):
+            return None
+        updates: list[Entry] = []
+        leaves: list[Leave] = []
+        for key, row in self.rows[PRESENCE].items():
+            if seen.covers(row.origin, row.stamp):
+                continue
+            entry = self.shown.get(key)
+            if entry is None:
+                leaves.append(_leave(key, row))
+            else:
+                updates.append(entry)
+        return Diff(topic=self.name, updates=updates, leaves=leaves, resumed=True, cursor=cursor)
+
+    def judge(self, doubt: Doubt, silent: list[str], *, may_vouch: bool) -> ViewFrame:
+        """How much of the truth this view holds."""
+        unreachable: list[str] = []
+        as_of: list[WallMs] = []
+        for key, entry in self.shown.items():
+            since = doubt(self.rows[PRESENCE][key])
+            if since is not None:
+                unreachable.append(entry.ref)
+                as_of.append(since)
+        if not (self.loaded and may_vouch):
+            quality = Quality.STARTING
+        else:
+            quality = Quality.PARTIAL if silent or unreachable else Quality.COMPLETE
+        return ViewFrame(
+            scope=self.name,
+            quality=quality,
+            silent=silent,
+            as_of=min(as_of, default=None),
+            unreachable=sorted(unreachable),
+        )
+
+    def user_rows(self) -> tuple[list[Row], list[Row]]:
+        """Entries and durable records of a user's topic."""
+        self._dirty = {}
+        return list(self.rows[PRESENCE].values()), list(self.rows[DURABLE].values())
+
+
+def _visible(row: Row) -> Entry | None:
+    if not row.live or is_hidden(row.status):
+        return None
+    value = decode_entry(row.value)
+    return Entry(
+        ref=entry_ref(row.key),
+        key=UserId(row.key[1]),
+        status=entry_status(row.status).word,
+        device=value.device,
+        since=value.since,
+        meta=value.meta,
+    )
+
+
+def _leave(key: Key, row: Row | None) -> Leave:
+    # Who became invisible has left, as far as anybody can tell.
+    reason = LeaveReason.LEFT if row is None or row.live else decode_end(row.value).reason
+    return Leave(ref=entry_ref(key), key=UserId(key[1]), reason=reason)

@@ -1,0 +1,314 @@
+"""What the clients of one gateway watch: topics, ticks, frames.
+
+Topics with news gather until the tick; then each gives at most one frame per kind, encoded once for
+all its subscribers. A topic that nobody wants any more is kept for `interest_linger_ms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from crdt import Row, VersionVector
+from presence_actors.config import Knobs
+from presence_actors.core.attaching import Attachments
+from presence_actors.core.cursors import write_cursor
+from presence_actors.core.effects import Deliver, TopicAnswer
+from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic, name_of
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.lease import LeaseTable
+from presence_actors.core.messages import DURABLE, PRESENCE, Changed
+from presence_actors.core.shard_link import ShardLink
+from presence_actors.core.status import fold_user, intent_of
+from presence_actors.core.topic_view import TopicView, Waiting
+from presence_actors.core.vocabulary import Quality, StatusFrame, ViewFrame
+
+__all__ = ["Watching"]
+
+_CURSOR_INTERVAL_MS = 1_000
+
+
+class Watching:
+    """All topics that this gateway wants, and who of its clients watches them."""
+
+    def __init__(self, node: NodeId, attachments: Attachments, knobs: Knobs) -> None:
+        self._node = node
+        self._attachments = attachments
+        self._knobs = knobs
+        self._views: dict[Topic, TopicView] = {}
+        #: Topics with something to tell.
+        self._due: dict[Topic, None] = {}
+        self._tick_at: Instant | None = None
+        #: Topics that nobody wants, until they are forgotten.
+        self._unwanted: LeaseTable[Topic] = LeaseTable()
+        #: Topics whose user's choice ends by itself.
+        self._choices: LeaseTable[Topic] = LeaseTable()
+        #: Topics with subscribers that wait for them to load.
+        self._loading: LeaseTable[Topic] = LeaseTable()
+        self.deliveries = 0
+        self.frames = 0
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many pairs of client and topic there are."""
+        return sum(len(view.subscribers) + len(view.waiting) for view in self._views.values())
+
+    def get(self, topic: Topic) -> TopicView | None:
+        """The view of a topic, if it is wanted or was a moment ago."""
+        return self._views.get(topic)
+
+    def topics_of(self, shard: ShardId) -> tuple[list[Topic], list[Topic]]:
+        """The topics of a shard: those we know, and those we still wait for."""
+        views = [view for view in self._views.values() if view.shard == shard]
+        return (
+            [view.topic for view in views if view.loaded],
+            [view.topic for view in views if not view.loaded],
+        )
+
+    def is_settled(self, view: TopicView) -> bool:
+        """Whether what the view shows is what is known."""
+        return view.loaded and view.topic not in self._due
+
+    # Who wants what.
+
+    def want(self, topic: Topic, now: Now) -> TopicView:
+        """The view of a topic; asks for it if it is new. Call `settle` when done with it."""
+        view = self._views.get(topic)
+        if view is None:
+            link = self._attachments.of(topic)
+            view = self._views[topic] = TopicView(topic, link.shard)
+            link.watch(topic, Instant(now.instant + self._knobs.flush_ms))
+        self._unwanted.release(topic)
+        return view
+
+    def subscribe(
+        self, topic: Topic, connection: ConnectionId, cursor: VersionVector | None, now: Now
+    ) -> None:
+        """The client gets the topic's state on the next tick, and its changes from there on."""
+        view = self.want(topic, now)
+        until = Instant(now.instant + self._knobs.snapshot_wait_ms)
+        view.subscribers.pop(connection, None)
+        view.waiting[connection] = Waiting(cursor, until)
+        if not view.loaded:
+            self._loading.renew(topic, until)
+        else:
+            self._touch(view, now)
+
+    def unsubscribe(self, topic: Topic, connection: ConnectionId, now: Now) -> None:
+        """The client hears no more of the topic."""
+        view = self._views.get(topic)
+        if view is not None:
+            view.subscribers.pop(connection, None)
+            view.waiting.pop(connection, None)
+            self.settle(view, now)
+
+    def settle(self, view: TopicView, now: Now) -> None:
+        """If nobody wants the topic, its time begins to run out."""
+        if not view.is_wanted and view.topic not in self._unwanted:
+            self._unwanted.renew(view.topic, Instant(now.instant + self._knobs.interest_linger_ms))
+
+    # News from the replicas.
+
+    def merge(self, link: ShardLink, changed: Changed, now: Now) -> list[TopicView]:
+        """Takes the rows in; the users' topics whose durable records changed or came whole."""
+        choices: dict[Topic, TopicView] = {}
+        for which, rows in ((PRESENCE, changed.rows), (DURABLE, changed.durable)):
+            for row in rows:
+                view = self._views.get(Topic(row.key[0]))
+                if view is None or not view.merge(which, row):
+                    continue
+                self._touch(view, now)
+                if which == DURABLE:
+                    choices[view.topic] = view
+        for topic in changed.loaded:
+            view = self._views.get(topic)
+            if view is not None:
+                view.loaded = True
+                view.doubtful = True
+                self._touch(view, now)
+                if view.user is not None:
+                    choices[view.topic] = view
+        if changed.reach is not None and changed.reach != link.reach:
+            link.reach = changed.reach
+            self.doubt(link.shard, now)
+        return list(choices.values())
+
+    def doubt(self, shard: ShardId, now: Now) -> None:
+        """Other origins or holders of the shard can be heard than before."""
+        for view in self._views.values():
+            if view.shard == shard:
+                view.doubtful = True
+                self._touch(view, now)
+
+    def _touch(self, view: TopicView, now: Now) -> None:
+        self._due[view.topic] = None
+        if self._tick_at is None:
+            self._tick_at = Instant(now.instant + self._knobs.gateway_tick_ms)
+
+    # Ticks.
+
+    def deadline(self) -> Instant | None:
+        """The next tick, or when a table has something."""
+        instants = (
+            self._tick_at,
+            self._unwanted.deadline(),
+            self._choices.deadline(),
+            self._loading.deadline(),
+        )
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def run_due(self, now: Now) -> list[Deliver]:
+        """What subscribers are to be told now."""
+        for topic in self._unwanted.take_expired(now.instant):
+            view = self._views[topic]
+            if not view.is_wanted:
+                del self._views[topic]
+                self._due.pop(topic, None)
+                self._choices.release(topic)
+                self._loading.release(topic)
+                due = Instant(now.instant + self._knobs.flush_ms)
+                self._attachments.of(topic).unwatch(topic, due)
+        for table in (self._choices, self._loading):
+            for topic in table.take_expired(now.instant):
+                self._touch(self._views[topic], now)
+                self._tick_at = now.instant
+        if self._tick_at is None or now.instant < self._tick_at:
+            return []
+        self._tick_at = None
+        dirty, self._due = self._due, {}
+        frames = [frame for topic in dirty for frame in self._tick(self._views[topic], now)]
+        self.frames += len(frames)
+        self.deliveries += sum(len(frame.connections) for frame in frames)
+        return frames
+
+    def _tick(self, view: TopicView, now: Now) -> Iterator[Deliver]:
+        if view.user is not None:
+            yield from self._tick_user(view, now)
+        else:
+            yield from self._tick_room(view, now)
+
+    def _tick_user(self, view: TopicView, now: Now) -> Iterator[Deliver]:
+        status = self.status(view, now)
+        told = list(view.subscribers)
+        if told and status != view.shown_status:
+            yield Deliver(told, status)
+        view.shown_status = status
+        view.doubtful = False
+        fresh = self._take_waiting(view, now)
+        if fresh:
+            yield Deliver([connection for connection, _ in fresh], status)
+        view.subscribers.update(dict.fromkeys(connection for connection, _ in fresh))
+
+    def _tick_room(self, view: TopicView, now: Now) -> Iterator[Deliver]:
+        told = list(view.subscribers)
+        diff = view.take_diff()
+        if diff is not None and told:
+            last = view.cursor_sent_at
+            if last is None or now.instant - last >= _CURSOR_INTERVAL_MS:
+                view.cursor_sent_at = now.instant
+                diff = msgspec.structs.replace(diff, cursor=self._cursor(view))
+            yield Deliver(told, diff)
+        fresh = self._take_waiting(view, now)
+        cursor = self._cursor(view) if fresh else None
+        plain: list[ConnectionId] = []
+        for connection, waiting in fresh:
+            seen = waiting.cursor
+            resumed = None if seen is None else view.resumption(seen, cursor)
+            if resumed is None:
+                plain.append(connection)
+            else:
+                yield Deliver([connection], resumed)
+        if plain:
+            for part in view.snapshot(cursor):
+                yield Deliver(plain, part)
+        if view.doubtful or diff is not None or view.shown_view is None:
+            frame = self.judge(view)
+            if told and frame != view.shown_view:
+                yield Deliver(told, frame)
+            view.shown_view = frame
+            view.doubtful = False
+        if fresh and view.shown_view.quality != Quality.COMPLETE:
+            yield Deliver([connection for connection, _ in fresh], view.shown_view)
+        view.subscribers.update(dict.fromkeys(connection for connection, _ in fresh))
+
+    def _take_waiting(self, view: TopicView, now: Now) -> list[tuple[ConnectionId, Waiting]]:
+        """Subscribers that get their first frame now."""
+        fresh = [
+            (connection, waiting)
+            for connection, waiting in view.waiting.items()
+            if view.loaded or waiting.until <= now.instant
+        ]
+        for connection, _ in fresh:
+            del view.waiting[connection]
+        if view.waiting and not view.loaded:
+            first = min(waiting.until for waiting in view.waiting.values())
+            self._loading.renew(view.topic, first)
+        return fresh
+
+    # Judgement.
+
+    def status(self, view: TopicView, now: Now) -> StatusFrame:
+        """What the user of the topic shows; when a choice of it ends, we look again."""
+        user = view.user
+        if user is None:
+            raise TypeError(f"{view.topic} is no user's topic")
+        entries, durable = view.user_rows()
+        intent = intent_of(durable, now.wall)
+        if intent.until is not None:
+            end = Instant(now.instant + max(1, intent.until - now.wall))
+            self._choices.renew(view.topic, end)
+        link = self._link(view)
+        return fold_user(
+            user,
+            entries,
+            durable,
+            doubt=lambda row: self._doubt(link, row),
+            may_vouch=view.loaded and link.reach.ready and not link.cut_off,
+            wall=now.wall,
+        )
+
+    def judge(self, view: TopicView) -> ViewFrame:
+        """How much of a room's truth can be seen from here."""
+        link = self._link(view)
+        silent = [name_of(origin) for origin in link.reach.origins]
+        if link.cut_off:
+            silent = sorted(dict.fromkeys([*silent, *link.candidates]))
+        return view.judge(
+            lambda row: self._doubt(link, row),
+            list(dict.fromkeys(silent)),
+            may_vouch=link.reach.ready,
+        )
+
+    def answer(self, view: TopicView) -> TopicAnswer:
+        """A room for somebody who polls."""
+        frame = self.judge(view)
+        return TopicAnswer(
+            topic=view.name,
+            quality=frame.quality,
+            silent=frame.silent,
+            as_of=frame.as_of,
+            entries=list(view.shown.values()),
+            unreachable=frame.unreachable,
+            cursor=self._cursor(view),
+        )
+
+    def _doubt(self, link: ShardLink, row: Row) -> WallMs | None:
+        """The time of the last sign of a row whose home or holder cannot be heard."""
+        if row.holder == self._node:
+            return None
+        if link.cut_off:
+            return link.heard_wall
+        return link.reach.origins.get(NodeId(row.origin)) or link.reach.holders.get(
+            NodeId(row.holder)
+        )
+
+    def _link(self, view: TopicView) -> ShardLink:
+        return self._attachments.of(view.topic)
+
+    def _cursor(self, view: TopicView) -> str:
+        link = self._link(view)
+        return write_cursor({link.shard: link.vectors[PRESENCE]})

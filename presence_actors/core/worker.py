@@ -1,0 +1,159 @@
+"""A worker: the replicas of several shards in one process, behind one door.
+
+It decides nothing of its own but which shards are here: it hands each message to the replica that
+it is for, answers gateways' beats, and puts what its replicas send to one node in the same turn
+into one frame.
+"""
+
+from __future__ import annotations
+
+from presence_actors.config import Knobs
+from presence_actors.core.effects import ReplicaEffect, Send
+from presence_actors.core.events import (
+    ClusterChanged,
+    DeadlineReached,
+    MessagesReceived,
+    WorkerEvent,
+)
+from presence_actors.core.ids import NodeId, NodeName, ShardId, name_of
+from presence_actors.core.instants import Instant, Now
+from presence_actors.core.messages import (
+    Attach,
+    Beat,
+    BeatAck,
+    Detached,
+    GossipAck,
+    GossipDelta,
+    PeerMessage,
+    Segment,
+)
+from presence_actors.core.placement import replicas_of
+from presence_actors.core.replica import ReplicaMachine
+from presence_actors.core.views import WorkerView
+
+__all__ = ["WorkerMachine"]
+
+
+class WorkerMachine:
+    """All replicas of one worker."""
+
+    def __init__(
+        self, node: NodeId, *, shards: int, replicas: int, knobs: Knobs, first: bool, now: Now
+    ) -> None:
+        self._node = node
+        self._shards = shards
+        self._replication = replicas
+        self._knobs = knobs
+        self._first = first
+        self._replicas: dict[ShardId, ReplicaMachine] = {}
+        self._now = now
+
+    def handle(self, event: WorkerEvent, now: Now) -> list[ReplicaEffect]:
+        """Takes in one event; one `Send` per node that is to hear something."""
+        self._now = now
+        batch = _Batch()
+        match event:
+            case MessagesReceived():
+                self._on_messages(event, now, batch)
+            case ClusterChanged():
+                self._on_cluster(event, now, batch)
+            case DeadlineReached():
+                for replica in self._replicas.values():
+                    deadline = replica.deadline()
+                    if deadline is not None and deadline <= now.instant:
+                        batch.take(replica.handle(event, now))
+        return batch.sends()
+
+    def deadline(self) -> Instant | None:
+        """The earliest deadline of the replicas."""
+        instants = (replica.deadline() for replica in self._replicas.values())
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def check(self) -> None:
+        """Raises `InvariantBroken` if one of the replicas finds itself wrong."""
+        for replica in self._replicas.values():
+            replica.check()
+
+    def inspect(self) -> WorkerView:
+        """A picture for people and metrics."""
+        return WorkerView(
+            node=self._node,
+            ready=all(replica.is_ready for replica in self._replicas.values()),
+            replicas=[replica.inspect() for _, replica in sorted(self._replicas.items())],
+        )
+
+    @property
+    def node(self) -> NodeId:
+        """This life of the worker."""
+        return self._node
+
+    def replica(self, shard: ShardId) -> ReplicaMachine | None:
+        """The replica of a shard, to be read by checkers and tests."""
+        return self._replicas.get(shard)
+
+    def _on_cluster(self, event: ClusterChanged, now: Now, batch: _Batch) -> None:
+        mine = name_of(self._node)
+        for index in range(self._shards):
+            shard = ShardId(index)
+            if mine not in replicas_of(shard, event.workers, replicas=self._replication):
+                continue
+            if shard not in self._replicas:
+                self._replicas[shard] = ReplicaMachine(
+                    self._node,
+                    shard,
+                    replicas=self._replication,
+                    knobs=self._knobs,
+                    first=self._first,
+                    now=now,
+                )
+        # What comes later (a shard that moved here) has to synchronise like any newcomer.
+        self._first = False
+        for replica in self._replicas.values():
+            batch.take(replica.handle(event, now))
+
+    def _on_messages(self, event: MessagesReceived, now: Now, batch: _Batch) -> None:
+        by_shard: dict[ShardId, list[PeerMessage]] = {}
+        for message in event.messages:
+            match message:
+                case Beat():
+                    self._on_beat(event.sender, message, by_shard, batch)
+                case GossipDelta() | GossipAck() | Attach() | Segment():
+                    if message.shard in self._replicas:
+                        by_shard.setdefault(message.shard, []).append(message)
+                    elif isinstance(message, Attach | Segment):
+                        detached = Detached(message.shard, self._node, message.number)
+                        batch.take([Send(name_of(event.sender), [detached])])
+                case _:
+                    pass  # Meant for a gateway.
+        for shard, messages in by_shard.items():
+            part = MessagesReceived(event.sender, messages)
+            batch.take(self._replicas[shard].handle(part, now))
+
+    def _on_beat(
+        self,
+        sender: NodeId,
+        beat: Beat,
+        by_shard: dict[ShardId, list[PeerMessage]],
+        batch: _Batch,
+    ) -> None:
+        for shard in beat.attachments:
+            if shard in self._replicas:
+                by_shard.setdefault(shard, []).append(beat)
+        ready = [shard for shard, replica in self._replicas.items() if replica.is_ready]
+        batch.take([Send(name_of(sender), [BeatAck(self._node, ready)])])
+
+
+class _Batch:
+    """Messages of one turn by destination, in order."""
+
+    __slots__ = ("_messages",)
+
+    def __init__(self) -> None:
+        self._messages: dict[NodeName, list[PeerMessage]] = {}
+
+    def take(self, effects: list[ReplicaEffect]) -> None:
+        for effect in effects:
+            self._messages.setdefault(effect.to, []).extend(effect.messages)
+
+    def sends(self) -> list[ReplicaEffect]:
+        return [Send(to, messages) for to, messages in self._messages.items()]
