@@ -64,7 +64,7 @@ class Dialer:
         while True:
             await self._unlinked(self.name)
             await self._attempt()
-            pause_ms = self._limits.retry_ms * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+            pause_ms = self._pause_ms() * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
             await asyncio.sleep(pause_ms / 1000)
 
     async def _attempt(self) -> None:
@@ -89,6 +89,13 @@ class Dialer:
                 self._report(connection.closed.code, connection.closed.reason)
         finally:
             self._connection = None
+
+    def _pause_ms(self) -> int:
+        closed = self._connection.closed if self._connection is not None else None
+        if closed is not None and closed.by_peer and closed.code == "superseded":
+            # Each attempt would open and end at once, for as long as the later life is there.
+            return self._limits.superseded_retry_ms
+        return self._limits.retry_ms
 
     def _timed_out(self) -> str:
         host, port = self.address

@@ -88,6 +88,13 @@ class FrameReader:
             self._at = end
         return kind, payload
 
+    def take_rest(self) -> bytes:
+        """All that is buffered, whole frames or not."""
+        rest = bytes(memoryview(self._buffer)[self._at :])
+        self._buffer = b""
+        self._at = 0
+        return rest
+
     def _judge_start(self, buffer: bytes | bytearray) -> None:
         """Refuse an impossible length although the kind has not arrived yet."""
         if len(buffer) - self._at == HEADER_SIZE - 1:

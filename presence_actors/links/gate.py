@@ -74,7 +74,8 @@ class FaultGate:
                 arrived = self._reader.take_frame()
             except RemoteProtocolError:
                 self._readable = False
-                self._in.take(data, len(data), 0)
+                rest = self._reader.take_rest()
+                self._in.take(rest, len(rest), 0)
                 return
             if arrived is None:
                 return

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from presence_actors.core.ids import NodeId, NodeName, is_newer, name_of
-from presence_actors.core.instants import WallMs
+from presence_actors.core.instants import Instant, WallMs
 from presence_actors.errors import ConfigError, UsageError
 from presence_actors.links.connection import LinkConnection, LinkInfo
 from presence_actors.links.dialer import Dialer
@@ -25,8 +25,10 @@ from presence_actors.runtime.clock import Clock, SystemClock
 
 _log = logging.getLogger(__name__)
 
-#: Refused strangers that are told apart in the log; more of them are not logged.
-_STRANGERS_LOGGED_MAX = 64
+#: Refusals that are told apart in the log; beyond it the oldest is forgotten.
+_REFUSALS_LOGGED_MAX = 64
+#: The same refusal is logged again after this.
+_LOG_AGAIN_MS = 600_000
 _PORT_LAST = 65_535
 
 
@@ -104,7 +106,8 @@ class LinkHub:
         #: The open link of each name.
         self._links: dict[str, LinkConnection] = {}
         self._traffic: dict[str, _Traffic] = {}
-        self._strangers_logged: set[tuple[str, str]] = set()
+        #: {(who, code): when it was logged}, oldest first.
+        self._refusals_logged: dict[tuple[str, str], Instant] = {}
         self._started = False
         self._closed = False
 
@@ -243,11 +246,13 @@ class LinkHub:
         peer = connection.peer
         reason = f"{closed.code}: {closed.reason}"
         if peer is None:
-            if connection.dialled is None:
-                self._log_stranger(connection, closed)
+            if connection.dialled is None and closed.code not in ("gone", "closing"):
+                # By host: whoever comes here without a proof may call himself anything.
+                host = connection.remote_address.rpartition(":")[0]
+                self._log_refusal(host, connection.remote_address, closed)
             return
         if self._links.get(peer.name) is not connection:
-            self._report(peer.name, closed.code, closed.reason)
+            self._log_refusal(peer.name, connection.remote_address, closed)
             return
         del self._links[peer.name]
         traffic = self._traffic_of(peer.name)
@@ -305,19 +310,24 @@ class LinkHub:
             _log.warning("LinkRefused peer=%s code=%s reason=%r", name, code, reason)
         traffic.trouble = (code, reason)
 
-    def _log_stranger(self, connection: LinkConnection, closed: LinkClosed) -> None:
-        """As `_report`, for somebody who came to us and never proved a name: by address."""
-        key = (connection.remote_address.rpartition(":")[0], closed.code)
-        if closed.code in ("gone", "closing") or key in self._strangers_logged:
+    def _log_refusal(self, who: str, address: str, closed: LinkClosed) -> None:
+        """As `_report`, for somebody who came to us and was put out."""
+        key = (who, closed.code)
+        now = self._clock.now().instant
+        logged = self._refusals_logged.pop(key, None)
+        if logged is not None and now - logged < _LOG_AGAIN_MS:
+            self._refusals_logged[key] = logged
             return
-        if len(self._strangers_logged) < _STRANGERS_LOGGED_MAX:
-            self._strangers_logged.add(key)
-            _log.warning(
-                "LinkRefused address=%s code=%s reason=%r",
-                connection.remote_address,
-                closed.code,
-                closed.reason,
-            )
+        if len(self._refusals_logged) >= _REFUSALS_LOGGED_MAX:
+            del self._refusals_logged[next(iter(self._refusals_logged))]
+        self._refusals_logged[key] = now
+        _log.warning(
+            "LinkRefused from=%s address=%s code=%s reason=%r",
+            who,
+            address,
+            closed.code,
+            closed.reason,
+        )
 
     def _traffic_of(self, name: str) -> _Traffic:
         traffic = self._traffic.get(name)

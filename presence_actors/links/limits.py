@@ -27,6 +27,8 @@ class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
     handshake_ms: int = 500
     #: Distance of two attempts to reach a target, +-20 % jitter.
     retry_ms: int = 200
+    #: The same after the peer said that a later life of this node's name is linked.
+    superseded_retry_ms: int = 2000
     #: Data that the other side's system has not acknowledged for so long ends the connection.
     unacknowledged_ms: int = 1500
     #: Accepted connections that have not finished their handshake. Beyond it new ones are closed.

@@ -3,125 +3,19 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from contextlib import suppress
+from typing import Any
 
 import pytest
-import uvloop
 
 from presence_actors.core.ids import NodeId
 from presence_actors.errors import ConfigError, UsageError
-from presence_actors.links.connection import LinkInfo
 from presence_actors.links.faults import LinkFaults
 from presence_actors.links.hub import LinkHub
 from presence_actors.links.limits import LinkLimits
+from tests.integration.links.nodes import SECRET, STEP_SECONDS, Node, Play, linked_pair
 
 pytestmark = pytest.mark.sockets
-
-SECRET = b"a secret of the whole cluster"
-#: The bound of each step that has no tighter one of its own.
-STEP_SECONDS = 5.0
-
-Story = Callable[[], Coroutine[Any, Any, None]]
-Play = Callable[[Story], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def play(request: pytest.FixtureRequest) -> Play:
-    """Runs a story to its end on one of the two loops."""
-
-    def run(story: Story) -> None:
-        factory = uvloop.new_event_loop if request.param == "uvloop" else None
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(story())
-
-    return run
-
-
-class Node:
-    """One hub, and everything that it told its host."""
-
-    def __init__(
-        self,
-        node: str,
-        *,
-        secret: bytes = SECRET,
-        port: int = 0,
-        limits: LinkLimits | None = None,
-        faults: LinkFaults | None = None,
-    ) -> None:
-        self.frames: asyncio.Queue[tuple[NodeId, bytes]] = asyncio.Queue()
-        self.changes: asyncio.Queue[tuple[NodeId, bool, str]] = asyncio.Queue()
-        #: Codes of the attempts to dial that came to nothing.
-        self.failures: asyncio.Queue[str] = asyncio.Queue()
-        self.port = port
-        self.hub = LinkHub(
-            node=NodeId(node),
-            role="worker",
-            cluster="demo",
-            secret=secret,
-            host="127.0.0.1",
-            port=port,
-            on_frame=lambda peer, payload: self.frames.put_nowait((peer, payload)),
-            on_link=lambda *change: self.changes.put_nowait(change),
-            limits=limits,
-            faults=faults,
-        )
-        report = self.hub._report
-
-        def note(name: str, code: str, reason: str) -> None:
-            report(name, code, reason)
-            self.failures.put_nowait(code)
-
-        self.hub._report = note  # type: ignore[method-assign]
-
-    async def __aenter__(self) -> Self:
-        self.port = await self.hub.start()
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        async with asyncio.timeout(STEP_SECONDS):
-            await self.hub.close()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where to dial this node."""
-        return ("127.0.0.1", self.port)
-
-    async def frame(self, seconds: float = STEP_SECONDS) -> tuple[NodeId, bytes]:
-        """The next frame that comes in."""
-        async with asyncio.timeout(seconds):
-            return await self.frames.get()
-
-    async def change(self, seconds: float = STEP_SECONDS) -> tuple[NodeId, bool, str]:
-        """The next opening or loss."""
-        async with asyncio.timeout(seconds):
-            return await self.changes.get()
-
-    async def failure(self) -> str:
-        """The code of the next attempt that comes to nothing."""
-        async with asyncio.timeout(STEP_SECONDS):
-            return await self.failures.get()
-
-    def info(self, name: str) -> LinkInfo:
-        """What the hub says of one peer."""
-        return next(info for info in self.hub.links() if info.name == name)
-
-
-@asynccontextmanager
-async def linked_pair(
-    faults: LinkFaults | None = None, limits: LinkLimits | None = None
-) -> AsyncIterator[tuple[Node, Node]]:
-    """`a/w0`, which dials and has the faults, and `a/w1`, with an open link between them."""
-    async with (
-        Node("a/w1/01", limits=limits) as other,
-        Node("a/w0/01", faults=faults, limits=limits) as one,
-    ):
-        one.hub.set_targets({"a/w1": other.address})
-        assert await one.change() == ("a/w1/01", True, "open")
-        assert await other.change() == ("a/w0/01", True, "open")
-        yield one, other
 
 
 # ---------------------------------------------------------------------------------- carrying
@@ -274,9 +168,35 @@ def test_a_new_incarnation_replaces_the_old_and_not_the_other_way(play: Play) ->
             while "superseded" not in (await old.change())[2]:
                 pass
             assert other.info("a/w0").node == "a/w0/02"
+            assert other.info("a/w0").trouble is None
             assert other.changes.empty()
 
     play(story)
+
+
+def test_an_older_life_that_keeps_coming_is_logged_once(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five times put out, one line on the side that does it."""
+
+    async def story() -> None:
+        limits = LinkLimits(superseded_retry_ms=10)
+        async with (
+            Node("a/w1/01") as other,
+            Node("a/w0/01", limits=limits) as old,
+            Node("a/w0/02") as new,
+        ):
+            new.hub.set_targets({"a/w1": other.address})
+            assert await other.change() == ("a/w0/02", True, "open")
+            old.hub.set_targets({"a/w1": other.address})
+            for _ in range(5):
+                while "superseded" not in (await old.change())[2]:
+                    pass
+            assert other.changes.empty()
+
+    with caplog.at_level(logging.WARNING):
+        play(story)
+    assert sum("from=a/w0 " in line for line in caplog.messages) == 1
 
 
 def test_a_changed_address_is_dialled_anew_and_a_removed_target_is_left(play: Play) -> None:
@@ -370,134 +290,6 @@ def test_strangers_above_the_limit_are_put_out(play: Play) -> None:
                 writer.close()
                 with suppress(ConnectionError):
                     await writer.wait_closed()
-
-    play(story)
-
-
-# ---------------------------------------------------------------------------------------- faults
-
-
-def test_a_cut_is_noticed_by_silence_and_a_healed_link_carries_again(play: Play) -> None:
-    """Both sides notice within 1.5 s; a second after the heal frames cross again.
-
-    a  --link--X (cut)  silent 1 s: lost     X--heal--> link --frame-->
-    b           X       silent 1 s: lost     X--------> link
-    """
-
-    async def story() -> None:
-        faults = LinkFaults()
-        async with linked_pair(faults) as (one, other):
-            faults.cut("a/w1")
-            assert one.hub.send("a/w1", b"into the void")
-            async with asyncio.timeout(1.5):
-                for node in (one, other):
-                    assert (await node.change())[2].startswith("silence: ")
-            faults.heal()
-            assert await one.change(1.0) == ("a/w1/01", True, "open")
-            assert await other.change(1.0) == ("a/w0/01", True, "open")
-            assert one.hub.send("a/w1", b"there you are")
-            assert (await other.frame())[1] == b"there you are"
-
-    play(story)
-
-
-def test_while_a_cut_lasts_attempts_run_into_their_time_out(play: Play) -> None:
-    """Whichever side has the cut: no attempt is refused at once, and none gets through."""
-
-    async def story() -> None:
-        faults = LinkFaults()
-        limits = LinkLimits(retry_ms=10)
-        async with (
-            Node("a/w1/01", faults=faults, limits=limits) as other,
-            Node("a/w0/01", limits=limits) as one,
-        ):
-            faults.cut("a/w0")
-            one.hub.set_targets({"a/w1": other.address})
-            begun = asyncio.get_running_loop().time()
-            assert await one.failure() in ("late", "unreachable")
-            assert asyncio.get_running_loop().time() - begun > 0.4
-            assert "within 500 ms" in (one.info("a/w1").trouble or "")
-            assert one.changes.empty()
-            assert other.changes.empty()
-            faults.heal("a/w0")
-            assert await one.change(1.0) == ("a/w1/01", True, "open")
-
-    play(story)
-
-
-@pytest.mark.parametrize("direction", ["in", "out"])
-def test_a_one_way_cut_silences_one_direction_only(play: Play, direction: str) -> None:
-    """The deaf side notices by silence; until then the other way still carries."""
-
-    async def story() -> None:
-        faults = LinkFaults()
-        async with linked_pair(faults) as (one, other):
-            faults.cut("a/w1", "in" if direction == "in" else "out")
-            deaf, heard = (one, other) if direction == "in" else (other, one)
-            to_deaf, to_heard = ("a/w0", "a/w1") if direction == "in" else ("a/w1", "a/w0")
-            assert heard.hub.send(to_deaf, b"lost")
-            assert deaf.hub.send(to_heard, b"carried")
-            assert (await heard.frame())[1] == b"carried"
-            assert (await deaf.change(1.5))[2].startswith("silence: ")
-            assert deaf.frames.empty()
-            assert not (await heard.change(1.5))[1]
-            faults.heal()
-            assert (await deaf.change(1.0))[1]
-            assert (await heard.change(1.0))[1]
-
-    play(story)
-
-
-def test_a_delay_keeps_the_order_and_the_link(play: Play) -> None:
-    """Also when the delay shrinks while frames are on their way."""
-
-    async def story() -> None:
-        faults = LinkFaults()
-        async with linked_pair(faults) as (one, other):
-            begun = asyncio.get_running_loop().time()
-            faults.delay("a/w1", 150, "out")
-            assert all(one.hub.send("a/w1", b"%d" % number) for number in range(10))
-            faults.delay("a/w1", 0)
-            assert all(one.hub.send("a/w1", b"%d" % number) for number in range(10, 20))
-            assert [(await other.frame())[1] for _ in range(20)] == [b"%d" % n for n in range(20)]
-            assert asyncio.get_running_loop().time() - begun >= 0.14
-            assert one.changes.empty()
-
-    play(story)
-
-
-def test_a_link_opens_through_a_delay_of_a_hundred_milliseconds(play: Play) -> None:
-    """The handshake is one round trip, and the round trip is measured."""
-
-    async def story() -> None:
-        faults = LinkFaults()
-        faults.delay("a/w1", 100)
-        async with linked_pair(faults) as (one, other):
-            async with asyncio.timeout(STEP_SECONDS):
-                while (rtt_ms := one.info("a/w1").rtt_ms) is None:
-                    one.hub.send("a/w1", b"tick")
-                    await other.frame()
-            assert rtt_ms >= 195
-
-    play(story)
-
-
-def test_loss_loses_the_asked_for_fraction_and_nothing_else(play: Play) -> None:
-    """What arrives is whole and in order."""
-
-    async def story() -> None:
-        faults = LinkFaults(seed=1)
-        async with linked_pair(faults) as (one, other):
-            faults.loss("a/w1", 0.5, "out")
-            sent = [b"%d" % number for number in range(200)]
-            assert all(one.hub.send("a/w1", payload) for payload in sent)
-            faults.heal()
-            assert one.hub.send("a/w1", b"end")
-            arrived: list[bytes] = []
-            while (payload := (await other.frame())[1]) != b"end":
-                arrived.append(payload)
-            assert 60 < len(arrived) < 140
-            assert arrived == sorted(set(arrived), key=int)
 
     play(story)
 

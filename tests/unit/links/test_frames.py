@@ -54,3 +54,14 @@ def test_a_frame_of_exactly_the_limit_passes() -> None:
     reader = FrameReader(10)
     reader.feed(frame(DATA, b"x" * 10))
     assert reader.take_frame() == (DATA, b"x" * 10)
+
+
+def test_what_cannot_be_read_is_given_back_without_what_was_read() -> None:
+    """The rest starts at the frame that was refused."""
+    reader = FrameReader(10)
+    bad = frame_header(DATA, 11) + b"rest"
+    reader.feed(frame(DATA, b"fine") + bad)
+    assert reader.take_frame() == (DATA, b"fine")
+    with pytest.raises(RemoteProtocolError):
+        reader.take_frame()
+    assert reader.take_rest() == bad
