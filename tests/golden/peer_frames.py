@@ -1,0 +1,139 @@
+"""What the golden peer frames say; see `tests.golden.frames`."""
+
+from typing import Final
+
+from crdt import Delta, Origin, Row, Rows, Stamp, VersionVector
+from presence_actors.core.ids import NodeId, ShardId, Topic
+from presence_actors.core.instants import WallMs
+from presence_actors.core.messages import (
+    DURABLE,
+    PRESENCE,
+    Attach,
+    Attached,
+    Beat,
+    BeatAck,
+    Changed,
+    Detached,
+    GossipAck,
+    GossipDelta,
+    HolderReport,
+    Operations,
+    PeerMessage,
+    Reach,
+    Segment,
+)
+
+WORKER: Final = NodeId("a/w0/019abc0000000123456789abcdef")
+OTHER: Final = NodeId("a/w1/019abc0000010123456789abcdef")
+GATEWAY: Final = NodeId("a/g0/019abc0000020123456789abcdef")
+SHARD: Final = ShardId(7)
+LOBBY: Final = Topic("default/room:lobby")
+
+ORIGIN: Final = Origin(WORKER)
+SEEN: Final = VersionVector({ORIGIN: Stamp(115_605_504_000_000_001)})
+ALICE: Final = Row(
+    key=(LOBBY, "alice", "f2c1a9d07b6e4f53"),
+    stamp=Stamp(115_605_504_000_000_001),
+    origin=ORIGIN,
+    epoch=(2 << 32) | 1,
+    status=2,
+    holder=GATEWAY,
+    value=b"\x93\x01\xa7desktop\x80",
+)
+BOB_GONE: Final = ALICE._replace(
+    key=(LOBBY, "bob", "0"), stamp=Stamp(115_605_504_000_000_000), status=0, value=b"\x91\xa4left"
+)
+UNSTAMPED: Final = ALICE._replace(stamp=Stamp(0), origin=Origin(""))
+
+#: One frame for each kind of message, and one with several.
+PEER: Final[dict[str, list[PeerMessage]]] = {
+    "empty": [],
+    "gossip-delta": [
+        GossipDelta(
+            shard=SHARD,
+            sender=WORKER,
+            receiver=OTHER,
+            map=PRESENCE,
+            delta=Delta(VersionVector(), SEEN, Rows.of([ALICE, BOB_GONE]), SEEN[ORIGIN]),
+            transfer=3,
+            seen=SEEN,
+            ready=True,
+            holders=[
+                HolderReport(GATEWAY, None),
+                HolderReport(NodeId("a/g1/00"), WallMs(1_764_000_000_000)),
+            ],
+        )
+    ],
+    "gossip-greeting": [
+        GossipDelta(
+            shard=SHARD,
+            sender=WORKER,
+            receiver=None,
+            map=DURABLE,
+            delta=Delta.nothing(SEEN[ORIGIN]),
+            transfer=1,
+            seen=VersionVector(),
+            ready=False,
+            holders=[],
+        )
+    ],
+    "gossip-ack": [
+        GossipAck(
+            shard=SHARD,
+            sender=OTHER,
+            receiver=WORKER,
+            map=PRESENCE,
+            transfer=3,
+            accepted=True,
+            seen=SEEN,
+        )
+    ],
+    "beat": [Beat(gateway=GATEWAY, worker=WORKER, attachments={SHARD: 1, ShardId(8): 2})],
+    "beat-ack": [BeatAck(worker=WORKER, ready=[SHARD])],
+    "attach": [
+        Attach(
+            shard=SHARD,
+            gateway=GATEWAY,
+            number=1,
+            rows=Rows.of([UNSTAMPED]),
+            topics=[LOBBY],
+            cursors=(SEEN, VersionVector()),
+        )
+    ],
+    "attached": [Attached(shard=SHARD, worker=WORKER, number=1)],
+    "detached": [Detached(shard=SHARD, worker=WORKER, number=1)],
+    "segment-operations": [
+        Segment(
+            shard=SHARD,
+            sender=GATEWAY,
+            number=1,
+            sequence=5,
+            ack=4,
+            body=Operations(
+                rows=Rows.of([UNSTAMPED]), durable=Rows.empty(), watch=[LOBBY], unwatch=[]
+            ),
+        )
+    ],
+    "segment-changed": [
+        Segment(
+            shard=SHARD,
+            sender=WORKER,
+            number=1,
+            sequence=9,
+            ack=5,
+            body=Changed(
+                rows=Rows.of([ALICE]),
+                durable=Rows.empty(),
+                vectors=(SEEN, VersionVector()),
+                loaded=[LOBBY],
+                defeats=Rows.empty(),
+                reach=Reach(ready=True, origins={OTHER: WallMs(1_764_000_000_000)}, holders={}),
+            ),
+        )
+    ],
+    "segment-ack": [Segment(shard=SHARD, sender=WORKER, number=1, sequence=9, ack=6, body=None)],
+    "several": [
+        BeatAck(worker=WORKER, ready=[]),
+        Attached(shard=SHARD, worker=WORKER, number=1),
+    ],
+}

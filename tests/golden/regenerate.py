@@ -1,0 +1,39 @@
+"""Write the golden frames that do not exist yet: ``python -m tests.golden.regenerate``.
+
+With ``--replace`` also those that exist. Do that only for frames that no release has shipped.
+"""
+
+import sys
+from pathlib import Path
+
+from presence_actors.wire.native import encode_client, encode_server
+from presence_actors.wire.peer import encode_frame
+from tests.golden.frames import NATIVE_CLIENT, NATIVE_SERVER
+from tests.golden.peer_frames import PEER
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Write them."""
+    contents: dict[Path, bytes] = {}
+    for name, said in NATIVE_CLIENT.items():
+        contents[FOLDER / "native-v1" / f"client-{name}.json"] = (
+            encode_client(said).encode() + b"\n"
+        )
+    for name, heard in NATIVE_SERVER.items():
+        contents[FOLDER / "native-v1" / f"server-{name}.json"] = (
+            encode_server(heard).encode() + b"\n"
+        )
+    for name, messages in PEER.items():
+        contents[FOLDER / "peer-v1" / f"{name}.bin"] = encode_frame(messages)
+    for path, content in contents.items():
+        if path.exists() and "--replace" not in sys.argv[1:]:
+            continue
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        sys.stdout.write(f"{path.relative_to(FOLDER)}\n")
+
+
+if __name__ == "__main__":
+    main()
