@@ -358,6 +358,7 @@ NEARLY_FRAMES = st.builds(
 def decode_or_refuse(frame: str | bytes) -> None:
     """A frame gives a message that can be encoded again, or a refusal, and nothing else."""
     refused: FrameRefused | None = None
+    message: ClientMessage | None = None
     try:
         message = decode_client(frame)
     except FrameRefused as error:
@@ -365,7 +366,6 @@ def decode_or_refuse(frame: str | bytes) -> None:
     if refused is not None:
         assert isinstance(refused.code, ErrorCode)
         assert len(refused.message) < 1_000
-        return
     if message is not None:
         assert decode_client(encode_client(message)) == message
         # What is accepted can be carried on in MessagePack, too.
