@@ -46,6 +46,9 @@ class Attachments:
         self._links = [ShardLink(ShardId(index), now) for index in range(shards)]
         self._workers: dict[NodeName, _WorkerState] = {}
         self._next_beat = now.instant
+        #: Until then the best replica is waited for: not all gateways shall run to the first one
+        #: that answers.
+        self._patient_until = now.instant
 
     def __iter__(self) -> Iterator[ShardLink]:
         return iter(self._links)
@@ -78,6 +81,7 @@ class Attachments:
             if link.worker is not None and link.worker not in names:
                 link.detach(now)
         self._next_beat = now.instant
+        self._patient_until = Instant(now.instant + self._knobs.peer_silence_ms)
 
     def note_beat_ack(self, message: BeatAck, now: Now) -> None:
         """A worker answered."""
@@ -186,6 +190,12 @@ class Attachments:
         return {worker: found for worker, found in messages.items() if found}
 
     def _best(self, link: ShardLink, now: Now) -> NodeName | None:
+        if (
+            link.candidates
+            and now.instant < self._patient_until
+            and self._workers[link.candidates[0]].heard is None
+        ):
+            return None
         alive = [name for name in link.candidates if not self._is_silent(name, now)]
         ready = [name for name in alive if link.shard in self._workers[name].ready]
         return next(iter(ready or alive), None)

@@ -75,7 +75,6 @@ class _Room:
 
     #: What the gateway has accepted; None until it has accepted anything.
     meta: Meta | None = None
-    status: str | None = None
     #: When the entry began, from the first answer; told again by a session that resumes.
     since: WallMs | None = None
 
@@ -97,11 +96,11 @@ class Orders:
 
     @property
     def status(self) -> str:
-        """The status of the device: the last one that was asked for."""
+        """The status of the device: the last one that was asked for, with a room or without."""
         statuses = [
             flight.message.status
             for flight in self._flights.values()
-            if isinstance(flight.message, Set) and flight.message.topic is None
+            if isinstance(flight.message, Set)
         ]
         return next((status for status in reversed(statuses) if status), self._status)
 
@@ -113,7 +112,7 @@ class Orders:
     def meta(self, topic: str) -> Meta | None:
         """The meta that the session wants to show in a room; None if it is not in it."""
         room = self._rooms.get(topic)
-        return None if room is None else self._wanted(topic, room)[0]
+        return None if room is None else self._wanted(topic, room, self._flights)
 
     def take(
         self, request: RequestId, message: Order, watched: Watched, *, connected: bool
@@ -179,13 +178,14 @@ class Orders:
             resumed: Whether the session is the one of before; a new one's entries begin now.
             status_told: The status that the new connection has already heard of.
         """
+        status = self.status
         before, self._flights = self._flights, {}
         resolves: list[SessionEffect] = []
         for flight in before.values():
             done = self._done_by_restating(flight, watched)
             if done is not None:
                 resolves.extend(self._resolve(flight, done))
-        self._restate_status(before, status_told)
+        self._restate_status(before, status, status_told)
         for topic, room in self._rooms.items():
             if not resumed:
                 room.since = None
@@ -228,12 +228,9 @@ class Orders:
 
     def _settle(self, flight: _Flight, answer: Ok | Err, watched: Watched) -> list[Presence]:
         message = flight.message
+        if isinstance(message, Set) and isinstance(answer, Ok):
+            self._status = message.status or self._status
         match message:
-            case Set(topic=None) if isinstance(answer, Ok):
-                self._status = message.status or self._status
-                for room in self._rooms.values():
-                    # The device's status goes to all its entries.
-                    room.status = None
             case Set(topic=str(topic)) | Patch(topic=topic) if topic in self._rooms:
                 return self._settle_room(topic, flight, answer)
             case Sub() if isinstance(answer, Err):
@@ -252,8 +249,7 @@ class Orders:
         message = flight.message
         if isinstance(answer, Ok):
             if isinstance(message, Set):
-                room.meta = (room.meta or {}) if message.meta is None else message.meta
-                room.status = message.status or room.status
+                room.meta = message.meta or {}
             elif isinstance(message, Patch):
                 room.meta = merge_patch(room.meta or {}, message.meta)
             room.since = answer.since or room.since
@@ -272,12 +268,20 @@ class Orders:
         self._rooms.pop(topic, None)
         return [RefusalHappened(topic, answer.code, answer.message)]
 
-    def _wanted(self, topic: str, room: _Room) -> tuple[Meta, str | None]:
-        """The meta and status that the room will have when all that waits is granted."""
-        meta, status = room.meta or {}, room.status
-        for flight in self._flights.values():
-            meta, status = _folded(meta, status, topic, flight.message)
-        return meta, status
+    def _wanted(self, topic: str, room: _Room, flights: dict[int, _Flight]) -> Meta:
+        """The meta that the room will have when all that waits is granted."""
+        meta = room.meta or {}
+        for flight in flights.values():
+            match flight.message:
+                case Set() as message if message.topic == topic:
+                    meta = message.meta or {}
+                case Patch() as message if message.topic == topic:
+                    meta = merge_patch(meta, message.meta)
+                case Unset() as message if message.topic == topic:
+                    meta = {}
+                case _:
+                    pass
+        return meta
 
     # --- saying again ---------------------------------------------------------------------------
 
@@ -300,25 +304,25 @@ class Orders:
             case _:
                 return None
 
-    def _restate_status(self, before: dict[int, _Flight], status_told: str) -> None:
-        asked = [
-            flight
+    def _restate_status(self, before: dict[int, _Flight], status: str, status_told: str) -> None:
+        requests = [
+            request
             for flight in before.values()
             if isinstance(flight.message, Set) and flight.message.topic is None
+            for request in flight.requests
         ]
-        status = asked[-1].message.status if asked else self._status  # type: ignore[union-attr]
-        requests = [request for flight in asked for request in flight.requests]
         if requests or status != status_told:
             self._launch(_Flight(Set(status=status), requests))
 
     def _restate_room(self, topic: str, room: _Room, before: dict[int, _Flight]) -> None:
-        meta, status = room.meta or {}, room.status
-        requests: list[RequestId] = []
-        for flight in before.values():
-            meta, status = _folded(meta, status, topic, flight.message)
-            if isinstance(flight.message, Set | Patch) and flight.message.topic == topic:
-                requests.extend(flight.requests)
-        message = Set(topic=topic, meta=meta, status=status, since=room.since)
+        requests = [
+            request
+            for flight in before.values()
+            if isinstance(flight.message, Set | Patch) and flight.message.topic == topic
+            for request in flight.requests
+        ]
+        # Without a status: that is the device's, and was told already.
+        message = Set(topic=topic, meta=self._wanted(topic, room, before), since=room.since)
         self._launch(_Flight(message, requests, standing=room.meta is not None))
 
     def _restate_subs(self, watched: Watched, before: dict[int, _Flight]) -> None:
@@ -402,20 +406,6 @@ def merge_patch(target: Meta, patch: Meta) -> Meta:
         else:
             merged[key] = value
     return merged
-
-
-def _folded(meta: Meta, status: str | None, topic: str, message: Order) -> tuple[Meta, str | None]:
-    match message:
-        case Set() if message.topic == topic:
-            return (meta if message.meta is None else message.meta), message.status or status
-        case Set(topic=None):
-            return meta, None
-        case Patch() if message.topic == topic:
-            return merge_patch(meta, message.meta), status
-        case Unset() if message.topic == topic:
-            return {}, None
-        case _:
-            return meta, status
 
 
 def _still_watched(message: Sub, watched: Watched) -> Sub | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from presence_actors.core.ids import NodeId, NodeName, SessionId, ShardId
+from presence_actors.core.ids import NodeId, NodeName, ShardId
 from presence_actors.core.messages import HolderReport
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "GatewayView",
     "PeerLag",
     "ReplicaView",
-    "SessionView",
     "WorkerView",
 ]
 
@@ -76,15 +75,3 @@ class GatewayView(msgspec.Struct, frozen=True):
     changes_in: int
     frames_out: int
     deliveries_out: int
-
-
-class SessionView(msgspec.Struct, frozen=True):
-    """A client's session."""
-
-    session: SessionId | None
-    state: str
-    resume: int
-    url: str | None
-    rooms: list[str]
-    topics: list[str]
-    users: list[str]

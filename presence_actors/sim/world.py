@@ -1,0 +1,517 @@
+"""A small deterministic world: workers, gateways and clients in one thread under a virtual clock.
+
+It hosts the same machines as the real processes and carries the same bytes: peer frames and native
+frames are encoded and decoded on the way. One seed decides everything that is left to chance, so
+the same story under the same seed runs the same way. What does not happen here: Ray, sockets, TLS.
+
+Links between processes keep their order and lose everything while cut, in both directions or one.
+A client's connection is lost when either end dies; a client that is frozen keeps it open and says
+nothing, like a telephone in a tunnel.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Final
+
+from presence_actors.config import ClusterConfig
+from presence_actors.core.effects import (
+    Answer,
+    CloseClient,
+    CloseConnection,
+    Deliver,
+    GatewayEffect,
+    OpenConnection,
+    Presence,
+    ReplicaEffect,
+    Resolve,
+    Say,
+    Send,
+    SessionEffect,
+    Tell,
+)
+from presence_actors.core.events import (
+    AppAsked,
+    ClientConnected,
+    ClientDisconnected,
+    ClientRefused,
+    ClientSent,
+    ClusterChanged,
+    ConnectFailed,
+    ConnectionLost,
+    ConnectionOpened,
+    DeadlineReached,
+    GatewayEvent,
+    MessagesReceived,
+    QueryReceived,
+    ServerSent,
+    SessionEvent,
+    Worker,
+    WorkerEvent,
+)
+from presence_actors.core.gateway import GatewayMachine
+from presence_actors.core.ids import (
+    ConnectionId,
+    Namespace,
+    NodeId,
+    NodeName,
+    RequestId,
+    UserId,
+    mint_node_id,
+)
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.messages import PeerMessage
+from presence_actors.core.session import SessionMachine
+from presence_actors.core.vocabulary import (
+    Bye,
+    ClientMessage,
+    Err,
+    Identity,
+    Ok,
+    ServerMessage,
+)
+from presence_actors.core.worker import WorkerMachine
+from presence_actors.wire.native import decode_client, decode_server, encode_client, encode_server
+from presence_actors.wire.peer import decode_frame, encode_frame
+from presence_actors.wire.refusals import FrameRefused
+
+__all__ = ["Client", "World"]
+
+#: Where virtual wall time starts (any time long past would do), and the monotonic clock apart
+#: from it, so that nothing can take the one for the other.
+_WALL_START: Final = 1_700_000_000_000
+_INSTANT_START: Final = 5_000
+_LATENCY_MS: Final = 1
+_LOST: Final = 1006
+
+
+@dataclass(slots=True)
+class _Process:
+    """A worker or a gateway: one life of a process, or the lack of one."""
+
+    name: NodeName
+    node: NodeId
+    machine: WorkerMachine | GatewayMachine
+    alive: bool = True
+    wake_at: Instant | None = None
+    #: Clients by connection, for a gateway.
+    clients: dict[ConnectionId, Client] = field(default_factory=dict)
+
+
+class Client:
+    """A client: its session machine, and what it told its application."""
+
+    def __init__(self, world: World, name: str, machine: SessionMachine) -> None:
+        self._world = world
+        self.name = name
+        self.machine = machine
+        #: [(virtual milliseconds, what happened)].
+        self.told: list[tuple[int, Presence]] = []
+        self.answers: dict[RequestId, Ok | Err] = {}
+        self.frozen = False
+        self.closed = False
+        self._requests = count(1)
+        self._wake_at: Instant | None = None
+        #: The gateway process and connection, while there is one.
+        self.link: tuple[_Process, ConnectionId] | None = None
+        #: Grows with each connection, so that late frames of an old one are known.
+        self.dial = 0
+
+    def ask(self, message: ClientMessage) -> RequestId:
+        """The application wants something; the answer will be in `answers`."""
+        request = RequestId(next(self._requests))
+        self.post(AppAsked(request, message))
+        return request
+
+    def post(self, event: SessionEvent) -> None:
+        """An event for the session machine, now."""
+        if self.closed:
+            return
+        for effect in self.machine.handle(event, self._world.now):
+            self._carry_out(effect)
+        self.machine.check()
+        self._rewake()
+
+    def _rewake(self) -> None:
+        deadline = self.machine.deadline()
+        if deadline is None or self.closed:
+            return
+        if (
+            self._wake_at is None
+            or deadline < self._wake_at
+            or self._wake_at <= self._world.instant
+        ):
+            self._wake_at = Instant(max(deadline, self._world.instant))
+            self._world.at(self._wake_at, self._wake)
+
+    def _wake(self) -> None:
+        deadline = self.machine.deadline()
+        if self.closed or deadline is None or self.frozen:
+            return
+        if deadline <= self._world.instant:
+            self._wake_at = None
+            self.post(DeadlineReached())
+        else:
+            self._rewake()
+
+    def _carry_out(self, effect: SessionEffect) -> None:
+        match effect:
+            case OpenConnection(url=url):
+                self._world.dial(self, url)
+            case CloseConnection():
+                self._world.hang_up(self)
+            case Say(message=message):
+                self._world.say(self, encode_client(message), bye=isinstance(message, Bye))
+            case Resolve(request=request, answer=answer):
+                self.answers[request] = answer
+            case Tell(event=event):
+                self.told.append((self._world.elapsed_ms, event))
+
+    def freeze(self) -> None:
+        """The device sleeps: the connection stays, nothing comes or goes."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """It wakes up."""
+        self.frozen = False
+        self._wake_at = None
+        self._rewake()
+
+    def vanish(self) -> None:
+        """The process is gone without a word, for good."""
+        self._world.hang_up(self)
+        self.closed = True
+
+
+class World:
+    """Everything there is.
+
+    Args:
+        config: The shape of the cluster and its knobs.
+        seed: Decides everything that is left to chance.
+    """
+
+    def __init__(self, config: ClusterConfig, *, seed: int = 0) -> None:
+        self.config = config.check()
+        self.random = Random(seed)
+        self.instant = Instant(_INSTANT_START)
+        self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
+        self._order = count()
+        self._connections = count(1)
+        #: Directed pairs of process names that cannot hear each other.
+        self._cuts: dict[tuple[NodeName, NodeName], None] = {}
+        #: When the last frame of a pair arrives: links keep order.
+        self._arrival: dict[tuple[NodeName, NodeName], Instant] = {}
+        self.processes: dict[NodeName, _Process] = {}
+        self.clients: list[Client] = []
+        self.answers: dict[RequestId, Answer] = {}
+        self._requests = count(1)
+        self.frames_carried = 0
+        for index in range(config.workers):
+            self._start(NodeName(f"{config.zone}/w{index}"), first=True)
+        for index in range(config.gateways):
+            self._start(NodeName(f"{config.zone}/g{index}"), first=True)
+        self._tell_cluster()
+
+    # Time.
+
+    @property
+    def now(self) -> Now:
+        """The virtual time of everybody."""
+        return Now(self.instant, WallMs(_WALL_START + self.elapsed_ms))
+
+    @property
+    def elapsed_ms(self) -> int:
+        """Virtual milliseconds since the start."""
+        return self.instant - _INSTANT_START
+
+    def at(self, instant: Instant, action: Callable[[], None]) -> None:
+        """Does `action` then."""
+        heapq.heappush(self._heap, (instant, next(self._order), action))
+
+    def run(self, span_ms: int) -> None:
+        """Lets virtual time pass."""
+        self.run_until(lambda: False, span_ms)
+
+    def run_until(self, condition: Callable[[], bool], within_ms: int) -> bool:
+        """Lets time pass until the condition holds; whether it did in time."""
+        end = Instant(self.instant + within_ms)
+        while not condition():
+            if not self._heap or self._heap[0][0] > end:
+                self.instant = end
+                return condition()
+            instant, _, action = heapq.heappop(self._heap)
+            self.instant = max(self.instant, instant)
+            action()
+        return True
+
+    # Processes.
+
+    def _start(self, name: NodeName, *, first: bool) -> None:
+        node = mint_node_id(
+            name, start_wall_ms=self.now.wall, random_64=self.random.getrandbits(64)
+        )
+        config = self.config
+        machine: WorkerMachine | GatewayMachine
+        if name.partition("/")[2].startswith("w"):
+            machine = WorkerMachine(
+                node,
+                shards=config.shards,
+                replicas=config.replicas,
+                knobs=config.knobs,
+                first=first,
+                now=self.now,
+            )
+        else:
+            machine = GatewayMachine(
+                node,
+                shards=config.shards,
+                replicas=config.replicas,
+                knobs=config.knobs,
+                rng=Random(self.random.getrandbits(64)),
+                url=self.url_of(name),
+                now=self.now,
+            )
+        self.processes[name] = _Process(name, node, machine)
+
+    def _tell_cluster(self) -> None:
+        for process in list(self.processes.values()):
+            self._post(process, self._cluster())
+
+    def _cluster(self) -> ClusterChanged:
+        names = sorted(self.processes)
+        return ClusterChanged(
+            workers=[Worker(name, name) for name in names if "/w" in name],
+            gateways={name: self.url_of(name) for name in names if "/g" in name},
+        )
+
+    def url_of(self, name: NodeName) -> str:
+        """Where a gateway would be reached."""
+        return f"ws://{name.replace('/', '-')}/ws"
+
+    def worker(self, index: int) -> WorkerMachine:
+        """The machine of a worker."""
+        machine = self.processes[NodeName(f"{self.config.zone}/w{index}")].machine
+        if not isinstance(machine, WorkerMachine):
+            raise TypeError(index)
+        return machine
+
+    def gateway(self, index: int) -> GatewayMachine:
+        """The machine of a gateway."""
+        machine = self.processes[NodeName(f"{self.config.zone}/g{index}")].machine
+        if not isinstance(machine, GatewayMachine):
+            raise TypeError(index)
+        return machine
+
+    def kill(self, name: NodeName, *, restart_after_ms: int | None) -> None:
+        """The process ends at once; perhaps a new life of it starts later, knowing nothing."""
+        process = self.processes[name]
+        process.alive = False
+        for client in list(process.clients.values()):
+            self._lose(client, _LOST, "the gateway died")
+        process.clients.clear()
+        if restart_after_ms is not None:
+            self.at(Instant(self.instant + restart_after_ms), lambda: self._restart(name))
+
+    def _restart(self, name: NodeName) -> None:
+        self._start(name, first=False)
+        self._post(self.processes[name], self._cluster())
+
+    def _post(self, process: _Process, event: GatewayEvent | WorkerEvent) -> None:
+        if not process.alive or self.processes.get(process.name) is not process:
+            return
+        machine = process.machine
+        effects: list[GatewayEffect] | list[ReplicaEffect]
+        if isinstance(machine, WorkerMachine):
+            if not isinstance(event, MessagesReceived | ClusterChanged | DeadlineReached):
+                raise TypeError(event)
+            effects = list(machine.handle(event, self.now))
+        else:
+            effects = machine.handle(event, self.now)
+        for effect in effects:
+            self._carry_out(process, effect)
+        machine.check()
+        self._rewake(process)
+
+    def _rewake(self, process: _Process) -> None:
+        deadline = process.machine.deadline()
+        if deadline is None:
+            return
+        due = Instant(max(deadline, self.instant))
+        if process.wake_at is None or due < process.wake_at:
+            process.wake_at = due
+            self.at(due, lambda: self._wake(process, due))
+
+    def _wake(self, process: _Process, due: Instant) -> None:
+        if process.wake_at != due:
+            return
+        process.wake_at = None
+        deadline = process.machine.deadline()
+        if deadline is not None and deadline <= self.instant:
+            self._post(process, DeadlineReached())
+        else:
+            self._rewake(process)
+
+    def _carry_out(self, process: _Process, effect: GatewayEffect) -> None:
+        match effect:
+            case Send(to=to, messages=messages):
+                self._send(process, to, messages)
+            case Deliver(connections=connections, message=message):
+                self._deliver(process, connections, message)
+            case CloseClient(connection=connection, code=code, reason=reason):
+                client = process.clients.pop(connection, None)
+                if client is not None:
+                    self._lose(client, code, reason)
+            case Answer(request=request):
+                self.answers[request] = effect
+
+    # The network between processes.
+
+    def cut(self, left: list[NodeName], right: list[NodeName], *, one_way: bool = False) -> None:
+        """Nobody on the left hears anybody on the right, and (unless one-way) the reverse."""
+        for one in left:
+            for other in right:
+                self._cuts[(other, one)] = None
+                if not one_way:
+                    self._cuts[(one, other)] = None
+
+    def heal(self) -> None:
+        """Everybody hears everybody."""
+        self._cuts = {}
+
+    def _send(self, sender: _Process, to: NodeName, messages: list[PeerMessage]) -> None:
+        pair = (sender.name, to)
+        if pair in self._cuts:
+            return
+        data = encode_frame(messages)
+        self.frames_carried += 1
+        latency = _LATENCY_MS + int(self.random.random() * 2)
+        arrival = Instant(max(self.instant + latency, self._arrival.get(pair, 0)))
+        self._arrival[pair] = arrival
+        node = sender.node
+
+        def arrive() -> None:
+            receiver = self.processes.get(to)
+            if receiver is not None and pair not in self._cuts:
+                self._post(receiver, MessagesReceived(node, decode_frame(data)))
+
+        self.at(arrival, arrive)
+
+    # Clients.
+
+    def client(self, name: str, *, gateways: list[int], device: str = "desktop") -> Client:
+        """A client of this user, which tries these gateways in this order."""
+        urls = [self.url_of(NodeName(f"{self.config.zone}/g{index}")) for index in gateways]
+        machine = SessionMachine(
+            urls,
+            f"dev:{name}",
+            device=device,
+            knobs=self.config.knobs,
+            rng=Random(self.random.getrandbits(64)),
+        )
+        client = Client(self, name, machine)
+        self.clients.append(client)
+        client.post(DeadlineReached())
+        return client
+
+    def dial(self, client: Client, url: str) -> None:
+        """The client opens a connection."""
+        client.dial += 1
+        attempt = client.dial
+
+        def arrive() -> None:
+            if client.dial != attempt or client.closed:
+                return
+            process = next((p for p in self.processes.values() if self.url_of(p.name) == url), None)
+            if process is None or not process.alive:
+                client.post(ConnectFailed(url, "connection refused"))
+                return
+            connection = ConnectionId(next(self._connections))
+            process.clients[connection] = client
+            client.link = (process, connection)
+            identity = Identity(Namespace("default"), UserId(client.name))
+            self._post(process, ClientConnected(connection, identity))
+            client.post(ConnectionOpened(url))
+
+        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+
+    def hang_up(self, client: Client) -> None:
+        """The client's side of the connection closes."""
+        link, client.link = client.link, None
+        client.dial += 1
+        if link is None:
+            return
+        process, connection = link
+
+        def arrive() -> None:
+            if process.clients.pop(connection, None) is not None:
+                self._post(process, ClientDisconnected(connection))
+
+        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+
+    def say(self, client: Client, frame: str, *, bye: bool) -> None:
+        """A frame from the client to its gateway."""
+        if client.link is None:
+            return
+        process, connection = client.link
+
+        def arrive() -> None:
+            if connection not in process.clients or client.frozen:
+                return
+            try:
+                message = decode_client(frame)
+            except FrameRefused:
+                self._post(process, ClientRefused(connection))
+                return
+            if message is not None:
+                self._post(process, ClientSent(connection, message))
+            if bye:
+                process.clients.pop(connection, None)
+                self._post(process, ClientDisconnected(connection, orderly=True))
+
+        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+
+    def _deliver(
+        self, process: _Process, connections: list[ConnectionId], message: ServerMessage
+    ) -> None:
+        frame = encode_server(message)
+        for connection in connections:
+            client = process.clients.get(connection)
+            if client is not None:
+                self._carry_to(client, client.dial, frame)
+
+    def _carry_to(self, client: Client, attempt: int, frame: str) -> None:
+        def arrive() -> None:
+            if client.dial != attempt or client.frozen or client.closed:
+                return
+            message = decode_server(frame)
+            if message is not None:
+                client.post(ServerSent(message))
+
+        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+
+    def _lose(self, client: Client, code: int, reason: str) -> None:
+        attempt = client.dial
+
+        def arrive() -> None:
+            if client.dial == attempt and not client.closed:
+                client.link = None
+                client.dial += 1
+                client.post(ConnectionLost(code, reason))
+
+        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+
+    # Polling.
+
+    def query(self, gateway: int, *, topics: list[str], users: list[str]) -> Answer | None:
+        """What somebody who polls a gateway gets, within two virtual seconds."""
+        request = RequestId(next(self._requests))
+        process = self.processes[NodeName(f"{self.config.zone}/g{gateway}")]
+        people = [UserId(user) for user in users]
+        self._post(process, QueryReceived(request, "default", topics, people))
+        self.run_until(lambda: request in self.answers, 2_000)
+        return self.answers.get(request)
