@@ -6,6 +6,7 @@ Everything that needs a decision is decided by `core.session`; here are only fut
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import random
 import weakref
@@ -71,6 +72,9 @@ __all__ = ["PresenceClient", "connect"]
 
 #: Names in one `sub`: with the longest names it stays below the frame limit.
 _NAMES_PER_SUB_MAX: Final = 50
+
+#: How long a join waits for one's own entry to appear.
+_OWN_ENTRY_S: Final = 0.5
 
 _UNAUTHORIZED: Final = 4401
 
@@ -251,7 +255,17 @@ class PresenceClient:
         """
         topic = _topic(room)
         await self.ask(Set(topic=topic, meta=dict(meta or {}), status=status))
-        return await self._watched_room(topic)
+        known = topic in self._rooms
+        found = await self._watched_room(topic)
+        # One's own entry takes a way of its own and may come a moment after the first snapshot. An
+        # invisible user's never comes, so this is not waited for longer than a moment.
+        with contextlib.suppress(Unavailable):
+            await self._until(
+                lambda: self.user in self.machine.who(topic), _OWN_ENTRY_S, "the own entry"
+            )
+        if not known:
+            found.stream.clear()
+        return found
 
     async def observe(self, room: str) -> Room:
         """Watch a room without being in it; returns when it is known who is there."""

@@ -128,7 +128,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """The session stands. Not `resumed`: others saw this device go in the meantime, and come."""
+    """The session stands; `resumed` if it is the one of before.
+
+    Others hear nothing of an interruption that was shorter than the grace.
+    """
 
     gateway: str
     resumed: bool
