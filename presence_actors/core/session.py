@@ -328,7 +328,9 @@ class SessionMachine:
         stood = self._phase is Phase.STANDING
         if stood and now.instant - self._standing_since >= min(_STEADY_MS, self._heartbeat_ms):
             self._attempts = 0
-        wait_ms = self._wait_ms(drained=drained)
+        # An attempt that led to a connection is held against the gateway only from the second on.
+        failures = self._attempts - 1 if stood else self._attempts
+        wait_ms = self._wait_ms(failures, drained=drained)
         urls = self._urls()
         self._url = urls[(urls.index(self._url) + 1) % len(urls)]
         self._phase = Phase.WAITING
@@ -340,7 +342,7 @@ class SessionMachine:
         self._watched.lapse()
         return [Tell(event=InterruptionHappened(reason=reason, retry_ms=wait_ms))] if stood else []
 
-    def _wait_ms(self, *, drained: bool) -> int:
+    def _wait_ms(self, failures: int, *, drained: bool) -> int:
         count = len(self._urls())
         quick_ms = max(1, min(_QUICK_MS_MAX, self._grace_ms // 10, self._grace_ms // (2 * count)))
         least_ms = (self._error.retry_after_ms or 0) if self._error is not None else 0
@@ -349,7 +351,7 @@ class SessionMachine:
             bound_ms = self._knobs.reconnect_jitter_ms if told_ms is None else told_ms
             bound_ms = min(bound_ms, self._knobs.reconnect_jitter_ms, self._grace_ms * 2 // 3)
         else:
-            doublings = max(0, min(self._attempts - count + 1, 30))
+            doublings = max(0, min(failures - count + 1, 30))
             bound_ms = min(quick_ms << doublings, self._knobs.reconnect_ms_max)
         return least_ms + int(self._rng.random() * max(bound_ms, quick_ms))
 
