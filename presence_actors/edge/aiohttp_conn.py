@@ -22,10 +22,8 @@ from presence_actors.edge.conn import Adapter
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["CLOSE_MS", "AiohttpConn", "data_frame", "serve_socket"]
+__all__ = ["AiohttpConn", "data_frame", "serve_socket"]
 
-#: How long a client has to answer the closing frame, and to read what was sent before it.
-CLOSE_MS: Final = 5_000
 #: How long what a client is still sending is read and dropped after a frame that is too big: if the
 #: socket were closed at once, its kernel would throw away the closing frame, too.
 _DISCARD_MS: Final = 500
@@ -50,9 +48,12 @@ def data_frame(opcode: WSMsgType, payload: bytes) -> bytes:
 class AiohttpConn:
     """One client's WebSocket; see `Conn`."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, *, close_ms: int
+    ) -> None:
         self._socket = socket
         self._transport = transport
+        self._close_ms = close_ms
         self._gathered: list[bytes] = []
         self._closing: asyncio.Task[None] | None = None
 
@@ -87,7 +88,7 @@ class AiohttpConn:
     async def _close(self, code: int, reason: str) -> None:
         message = _cut(reason)
         try:
-            async with asyncio.timeout(CLOSE_MS / 1_000):
+            async with asyncio.timeout(self._close_ms / 1_000):
                 if code == WSCloseCode.MESSAGE_TOO_BIG:
                     await self._close_amid_frame(code, message)
                 else:
@@ -107,9 +108,9 @@ class AiohttpConn:
 class _Socket(web.WebSocketResponse):
     """aiohttp's WebSocket; a frame that is too big is the driver's to refuse."""
 
-    def __init__(self, *, protocol: str, ping_ms: int) -> None:
+    def __init__(self, *, protocol: str, ping_ms: int, close_ms: int) -> None:
         super().__init__(
-            timeout=CLOSE_MS / 1_000,
+            timeout=close_ms / 1_000,
             heartbeat=ping_ms / 1_000,
             protocols=(protocol,),
             compress=False,
@@ -138,12 +139,13 @@ async def serve_socket(
     ping_ms: int,
 ) -> web.WebSocketResponse:
     """Upgrade, and serve the connection until it is gone."""
-    socket = _Socket(protocol=protocol, ping_ms=ping_ms)
+    close_ms = driver.limits.close_ms
+    socket = _Socket(protocol=protocol, ping_ms=ping_ms, close_ms=close_ms)
     await socket.prepare(request)
     transport = request.transport
     if transport is None:
         return socket
-    conn = AiohttpConn(socket, transport)
+    conn = AiohttpConn(socket, transport, close_ms=close_ms)
     connection = driver.opened(
         conn, adapter=adapter, address=request.remote or "", authorization=authorization
     )

@@ -105,6 +105,9 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     query_ms: int = 2_000
     #: What one client may be behind with reading when the next frame comes. Beyond: close 4513.
     unsent_bytes_max: int = UNSENT_BYTES_MAX
+    #: How long a client has to answer the closing frame, and to read what was sent before it.
+    #: Beyond: the socket is cut off.
+    close_ms: int = 5_000
     #: Unreadable frames of one connection that are answered. Beyond: close 4400.
     bad_frames_max: int = BAD_FRAMES_MAX
 

@@ -20,7 +20,7 @@ from presence_actors.edge.admission import (
     is_loopback_host,
     origin_allowed,
 )
-from presence_actors.edge.aiohttp_conn import CLOSE_MS, serve_socket
+from presence_actors.edge.aiohttp_conn import serve_socket
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.pages import page_routes
 from presence_actors.edge.rest import RestApi, failure
@@ -103,7 +103,7 @@ class EdgeServer:
         application.add_routes(RestApi(self._driver, gateway_name=self._name).routes())
         application.on_response_prepare.append(_hide_server)
         self._runner = web.AppRunner(
-            application, access_log=None, shutdown_timeout=CLOSE_MS / 1_000 + 1
+            application, access_log=None, shutdown_timeout=limits.close_ms / 1_000 + 1
         )
         await self._runner.setup()
         self._site = web.SockSite(self._runner, listener, backlog=_BACKLOG)
