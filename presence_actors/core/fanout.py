@@ -7,20 +7,25 @@ on. So a gateway that is slow or away costs at most the rows of its topics, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from crdt import LWWMap, Row, Rows, VersionVector
+from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeId, ShardId, Topic
-from presence_actors.core.instants import Instant
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.membership import GatewayLives
 from presence_actors.core.messages import (
     DURABLE,
     PRESENCE,
     Changed,
+    HolderReport,
     Operations,
     Reach,
     Segment,
 )
 from presence_actors.core.stream import ReceiveStream, SendStream
 
-__all__ = ["Attachment", "Interest"]
+__all__ = ["Attached", "Attachment", "Interest"]
 
 Key = tuple[str, str, str]
 
@@ -51,7 +56,7 @@ class Attachment:
         self.heard = heard
         #: When its lease ran out and the wall time it was last heard; None while it beats.
         self.silent_at: Instant | None = None
-        self.silent_since: int | None = None
+        self.silent_since: WallMs | None = None
         #: {key}: the complete set of live entries that the gateway holds here.
         self.keys: dict[Key, None] = {}
         self.topics: dict[Topic, None] = {}
@@ -63,6 +68,20 @@ class Attachment:
         self._loaded: dict[Topic, None] = {}
         self._reach: Reach | None = None
         self._due: Instant | None = None
+
+    # Its lease.
+
+    def renew(self, now: Now) -> None:
+        """The gateway was heard."""
+        self.heard = now.instant
+        self.silent_at = self.silent_since = None
+
+    def note_silence(self, now: Now, *, lease_ms: int) -> None:
+        """The lease runs out if the gateway has been silent for too long."""
+        silence = now.instant - self.heard
+        if self.silent_at is None and silence >= lease_ms:
+            self.silent_at = Instant(self.heard + lease_ms)
+            self.silent_since = WallMs(now.wall - silence)
 
     # What is to be told.
 
@@ -85,8 +104,7 @@ class Attachment:
         cursors: tuple[VersionVector, VersionVector],
         due: Instant,
     ) -> None:
-        """The gateway watches a topic: what it lacks of it, and that it is complete then."""
-        self.topics[topic] = None
+        """What the gateway lacks of a topic, and that it is complete then."""
         for which in (PRESENCE, DURABLE):
             for row in maps[which].topic_rows(topic, beyond=cursors[which]):
                 self.gather(which, row, due)
@@ -196,3 +214,86 @@ class Interest:
     def of(self, topic: str) -> list[NodeId]:
         """Who wants to hear of it."""
         return list(self._watchers.get(Topic(topic), ()))
+
+
+class Attached:
+    """All gateways attached to one replica: who beats, who watches what, who has a newer life."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
+        self._attachments: dict[NodeId, Attachment] = {}
+        self._interest = Interest()
+        self._lives = GatewayLives()
+
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(list(self._attachments.values()))
+
+    def get(self, gateway: str) -> Attachment | None:
+        """The attachment of this life of a gateway."""
+        return self._attachments.get(NodeId(gateway))
+
+    @property
+    def topics_watched(self) -> int:
+        """How many topics somebody watches."""
+        return len(self._interest)
+
+    def note_life(self, gateway: NodeId) -> None:
+        """A life of a gateway was heard of."""
+        self._lives.note(gateway)
+
+    def is_dead(self, gateway: NodeId) -> bool:
+        """Whether a newer life of the same gateway has been heard of."""
+        return self._lives.is_dead(gateway)
+
+    def add(self, gateway: NodeId, number: int, now: Now) -> Attachment:
+        """A new attachment, in the place of an older one of the same life."""
+        self.remove(gateway)
+        attachment = Attachment(gateway, number, now.instant)
+        self._attachments[gateway] = attachment
+        return attachment
+
+    def remove(self, gateway: NodeId) -> None:
+        """The attachment is over."""
+        attachment = self._attachments.pop(gateway, None)
+        if attachment is not None:
+            for topic in attachment.topics:
+                self._interest.discard(topic, gateway)
+
+    def watch(self, attachment: Attachment, topic: Topic) -> None:
+        """The gateway wants to hear of the topic."""
+        self._interest.add(topic, attachment.gateway)
+        attachment.topics[topic] = None
+
+    def unwatch(self, attachment: Attachment, topic: Topic) -> None:
+        """It no longer does."""
+        self._interest.discard(topic, attachment.gateway)
+        attachment.topics.pop(topic, None)
+
+    def watchers_of(self, topic: str) -> list[Attachment]:
+        """Who wants to hear of the topic."""
+        return [self._attachments[gateway] for gateway in self._interest.of(topic)]
+
+    def reports(self) -> list[HolderReport]:
+        """What we know of our gateways, for the other replicas, sorted."""
+        return [
+            HolderReport(gateway, attachment.silent_since)
+            for gateway, attachment in sorted(self._attachments.items())
+        ]
+
+    def take_given_up(self, now: Now) -> list[NodeId]:
+        """Leases run out here; the gateways whose entries end now are no longer attached.
+
+        A silent gateway has `grace_gateway_ms` if a newer life of it was heard of, else
+        `unreachable_ms_max`, from the end of its lease.
+        """
+        given_up: list[NodeId] = []
+        for gateway, attachment in list(self._attachments.items()):
+            attachment.note_silence(now, lease_ms=self._knobs.gateway_lease_ms)
+            if attachment.silent_at is None:
+                continue
+            dead = self._lives.is_dead(gateway)
+            span = self._knobs.grace_gateway_ms if dead else self._knobs.unreachable_ms_max
+            if now.instant - attachment.silent_at >= span:
+                self.remove(gateway)
+                given_up.append(gateway)
+        return given_up

@@ -14,12 +14,16 @@ A promise, an empty delta towards our own newest vector, goes out when idle and 
 
 from __future__ import annotations
 
-from crdt import Delta, LWWMap, Stamp, VersionVector
-from presence_actors.core.ids import NodeId
-from presence_actors.core.instants import Instant
-from presence_actors.core.limits import GOSSIP_ROWS_MAX
+from collections.abc import Iterable, Iterator
 
-__all__ = ["Flow", "Peer"]
+from crdt import Delta, LWWMap, Stamp, VersionVector
+from presence_actors.config import Knobs
+from presence_actors.core.ids import NodeId, NodeName, ShardId, is_newer, name_of
+from presence_actors.core.instants import Instant, Now
+from presence_actors.core.limits import GOSSIP_ROWS_MAX
+from presence_actors.core.messages import GossipAck, GossipDelta, HolderReport
+
+__all__ = ["Flow", "Gossip", "Peer"]
 
 
 class Flow:
@@ -117,6 +121,113 @@ class Peer:
         self.heard = now
         self.ready = ready
 
-    def is_silent(self, now: Instant, *, after_ms: int) -> bool:
+    def is_silent(self, now: Instant, after_ms: int) -> bool:
         """Whether nothing was heard of it for `after_ms`, or ever."""
         return self.heard is None or now - self.heard >= after_ms
+
+
+class Gossip:
+    """All peers of one replica, and when they are due.
+
+    A round is due `gossip_interval_ms` after a change, and `gossip_idle_ms` after the last promise
+    at the latest. Peers that are silent get greetings only.
+    """
+
+    def __init__(self, node: NodeId, shard: ShardId, knobs: Knobs, now: Now) -> None:
+        self._node = node
+        self._shard = shard
+        self._knobs = knobs
+        self._peers: dict[NodeName, Peer] = {}
+        self.next_round = now.instant
+        self._next_promise = now.instant
+
+    def __iter__(self) -> Iterator[tuple[NodeName, Peer]]:
+        return iter(self._peers.items())
+
+    def note_peers(self, names: Iterable[NodeName], now: Now) -> None:
+        """The other replicas of the shard are these now."""
+        self._peers = {name: self._peers.get(name) or Peer() for name in sorted(names)}
+        self.next_round = now.instant
+
+    def want_round(self, now: Now) -> None:
+        """Something changed that peers lack."""
+        soon = Instant(now.instant + self._knobs.gossip_interval_ms)
+        self.next_round = min(self.next_round, soon)
+
+    def is_idle_round(self, now: Now) -> bool:
+        """Whether it is time for promises to all; if so, the next time is set."""
+        idle = now.instant >= self._next_promise
+        if idle:
+            self._next_promise = Instant(now.instant + self._knobs.gossip_idle_ms)
+        self.next_round = self._next_promise
+        return idle
+
+    def heed(self, node: NodeId, now: Now, *, ready: bool) -> Peer | None:
+        """The peer that speaks, unless it is a stranger or an old life of one."""
+        peer = self._peers.get(name_of(node))
+        if peer is None or (peer.node is not None and is_newer(peer.node, node)):
+            return None
+        if peer.node != node:
+            self.want_round(now)
+        peer.note(node, now.instant, ready=ready)
+        return peer
+
+    def note_ack(self, message: GossipAck, now: Now) -> None:
+        """A peer answered a delta."""
+        peer = self._peers.get(name_of(message.sender))
+        if peer is None or message.sender != peer.node or message.receiver != self._node:
+            return
+        peer.heard = now.instant
+        flow = peer.flows[message.map]
+        flow.note_seen(message.seen)
+        if flow.note_answer(message.transfer, accepted=message.accepted) and message.accepted:
+            self.want_round(now)
+
+    def silent_peers(self, now: Now) -> list[NodeName]:
+        """Peers of whom nothing was heard for `peer_silence_ms`, or ever."""
+        after_ms = self._knobs.peer_silence_ms
+        return [name for name, peer in self._peers.items() if peer.is_silent(now.instant, after_ms)]
+
+    def all_started_anew(self) -> bool:
+        """Whether every peer was heard and none may vouch for absence (or there are none)."""
+        return all(peer.heard is not None and not peer.ready for peer in self._peers.values())
+
+    def round(
+        self,
+        maps: tuple[LWWMap, LWWMap],
+        clock: Stamp,
+        holders: list[HolderReport],
+        now: Now,
+        *,
+        idle: bool,
+        ready: bool,
+    ) -> list[tuple[NodeName, GossipDelta]]:
+        """To each peer what it lacks of either map, or a promise if it is time for one."""
+        repeat_at = Instant(now.instant + self._knobs.resend_ms)
+        messages: list[tuple[NodeName, GossipDelta]] = []
+        for name, peer in self._peers.items():
+            quiet = peer.is_silent(now.instant, self._knobs.peer_silence_ms)
+            for which, (flow, source) in enumerate(zip(peer.flows, maps, strict=True)):
+                if not idle and (quiet or not flow.lags(source)):
+                    continue
+                if quiet:
+                    flow.break_off()
+                step = flow.next_delta(
+                    source, clock=clock, now=now.instant, repeat_at=repeat_at, greet=quiet
+                )
+                if step is None:
+                    continue
+                delta, transfer = step
+                message = GossipDelta(
+                    shard=self._shard,
+                    sender=self._node,
+                    receiver=None if quiet or flow.acked is None else peer.node,
+                    map=which,
+                    delta=delta,
+                    transfer=transfer,
+                    seen=source.vector,
+                    ready=ready,
+                    holders=holders,
+                )
+                messages.append((name, message))
+        return messages
