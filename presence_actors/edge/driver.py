@@ -268,9 +268,6 @@ class GatewayDriver:
             return
         if message is not None:
             self._take(client, message)
-        elif client.known:
-            # Not understood, and need not be; but its sender lives.
-            self.host.post(ClientRefused(connection))
 
     def refused(self, connection: ConnectionId, refused: FrameRefused) -> None:
         """Something came in that is not even a text frame, or is too big to be read."""
@@ -324,10 +321,13 @@ class GatewayDriver:
 
     def stop(self, reason: str) -> None:
         """Tell every client to go elsewhere, close all connections with 1012, stop the machine."""
+        # The machine knows where to send them; whom it does not send away is sent by us.
+        self.drain(reason)
         for client in list(self._clients.values()):
             if client.known:
                 self._write(client, Goaway(reason=reason))
-            self._close(client, _CLOSE_DRAIN, reason)
+            if not client.leaving:
+                self._close(client, _CLOSE_DRAIN, reason)
         self.host.close()
         for answer in self._queries.values():
             if not answer.done():
@@ -389,14 +389,14 @@ class GatewayDriver:
         if closing_code(refused.code) is not None:
             self._end(client, err)
             return
-        if refused.code is ErrorCode.BAD_FRAME:
-            client.bad_frames += 1
-            if client.bad_frames > self.limits.bad_frames_max:
-                self._write(client, err)
-                self._part(client, _CLOSE_BAD_FRAMES, "too many unreadable frames")
-                return
         self._write(client, err)
-        if client.known:
+        if refused.code is not ErrorCode.BAD_FRAME:
+            # A client that is newer than this gateway is no broken one.
+            return
+        client.bad_frames += 1
+        if client.bad_frames > self.limits.bad_frames_max:
+            self._part(client, _CLOSE_BAD_FRAMES, "too many unreadable frames")
+        elif client.known:
             self.host.post(ClientRefused(client.id))
 
     def _end(self, client: _Client, err: Err) -> None:

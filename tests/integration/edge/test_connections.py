@@ -208,7 +208,7 @@ def test_a_client_that_reads_nothing_at_all_does_not_hold_its_socket(play: Play)
 
     async def story() -> None:
         async with Gateway(limits=EdgeLimits(close_ms=100)) as gateway:
-            _, connection = await gateway.greet()
+            _reading_nothing, connection = await gateway.greet()
             gateway.perform(*(Deliver([connection], Ok(id="x" * 200_000)) for _ in range(40)))
             gateway.perform(CloseClient(connection, 4508, "idle"))
             await gateway.machine.until(ClientDisconnected)
@@ -222,7 +222,7 @@ def test_a_silent_socket_is_pinged_and_dropped(play: Play) -> None:
 
     async def story() -> None:
         async with Gateway(ping_ms=100) as gateway:
-            _, dead = await gateway.greet("dead", autoping=False)
+            _mute, dead = await gateway.greet("dead", autoping=False)
             alive, _ = await gateway.greet("alive")
             reading = asyncio.create_task(alive.socket.receive())
             assert (await gateway.machine.until(ClientDisconnected)).connection == dead
