@@ -89,6 +89,9 @@ class _Connection:
             except aiohttp.WSServerHandshakeError as error:
                 reason = f"{self.url} refused the connection with HTTP {error.status}"
                 return self.report(ConnectFailed(self.url, reason))
+            except aiohttp.ClientConnectorError as error:
+                reason = f"{self.url}: {error.os_error.strerror or error}"
+                return self.report(ConnectFailed(self.url, reason))
             except (aiohttp.ClientError, OSError, TimeoutError, UsageError) as error:
                 return self.report(ConnectFailed(self.url, str(error) or type(error).__name__))
             if socket.protocol != SUBPROTOCOL:

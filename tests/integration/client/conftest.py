@@ -13,9 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
+import msgspec
 import pytest
 from aiohttp import WSMsgType, web
 
+from presence_actors.core.effects import TopicAnswer
 from presence_actors.core.ids import SessionId, UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.orders import merge_patch
@@ -33,6 +35,7 @@ from presence_actors.core.vocabulary import (
     Patch,
     Ping,
     Pong,
+    Quality,
     ServerMessage,
     Set,
     Snap,
@@ -256,6 +259,7 @@ class Gateway:
         """Serve on a port of loopback."""
         application = web.Application()
         application.router.add_get("/ws", self._serve)
+        application.router.add_get("/v1/topics/{topic}", self._topic)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -292,6 +296,22 @@ class Gateway:
     def heard_of(self, kind: type) -> list[ClientMessage]:
         """What was heard of one kind."""
         return [message for message in self.heard if isinstance(message, kind)]
+
+    async def _topic(self, request: web.Request) -> web.Response:
+        topic = request.match_info["topic"]
+        if request.headers.get("Authorization", "Bearer dev:").startswith("Bearer dev:"):
+            entries = list(self.world.rooms.get(topic, {}).values())
+            answer = TopicAnswer(
+                topic=topic,
+                quality=Quality.PARTIAL,
+                silent=["b/w0"],
+                as_of=None,
+                entries=entries,
+                unreachable=[],
+                cursor=None,
+            )
+            return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+        return web.json_response({"code": "unauthorized", "message": "not valid"}, status=401)
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), timeout=1.0)
