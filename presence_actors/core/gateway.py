@@ -18,13 +18,12 @@ Rules:
 
 from __future__ import annotations
 
-from crdt import Origin, Row, Stamp, epoch_resume
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.chance import Rng
+from presence_actors.core.choices import Choices, intent_row, intent_trouble
 from presence_actors.core.cursors import read_cursor
-from presence_actors.core.effects import Answer, CloseClient, Deliver, GatewayEffect, Send
-from presence_actors.core.epochs import refuting_epoch
+from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
     ClientConnected,
     ClientDisconnected,
@@ -37,15 +36,14 @@ from presence_actors.core.events import (
     MessagesReceived,
     QueryReceived,
 )
+from presence_actors.core.holding import Holding
 from presence_actors.core.ids import (
     ConnectionId,
     NodeId,
     NodeName,
-    RequestId,
     SessionId,
     Topic,
     name_of,
-    user_topic,
 )
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
@@ -56,30 +54,23 @@ from presence_actors.core.limits import (
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
 )
 from presence_actors.core.messages import (
-    DURABLE,
     Attached,
     BeatAck,
     Detached,
     PeerMessage,
     Segment,
 )
+from presence_actors.core.polling import Polling
 from presence_actors.core.sessions import (
     Connection,
     Session,
-    SessionKey,
     merge_patch,
-    session_start,
 )
 from presence_actors.core.shard_link import ShardLink
-from presence_actors.core.status import intent_of
 from presence_actors.core.values import (
-    INTENT_KEY,
     EntryStatus,
     IntentStatus,
-    IntentValue,
     LeaveReason,
-    Meta,
-    encode_value,
 )
 from presence_actors.core.views import AttachmentView, GatewayView
 from presence_actors.core.vocabulary import (
@@ -114,18 +105,6 @@ _CLOSE_IDLE = 4508
 _CLOSE_DRAIN = 1012
 
 
-class _Query:
-    """Somebody polls and waits for topics to load."""
-
-    __slots__ = ("request", "topics", "until", "users")
-
-    def __init__(self, event: QueryReceived, until: Instant) -> None:
-        self.request = event.request
-        self.topics = [Topic(f"{event.namespace}/{name}") for name in event.topics]
-        self.users = [user_topic(event.namespace, user) for user in event.users]
-        self.until = until
-
-
 class GatewayMachine:
     """Decides for one gateway; never acts."""
 
@@ -151,21 +130,12 @@ class GatewayMachine:
         )
         self._watching = Watching(node, self._attachments, knobs)
         self._connections: dict[ConnectionId, Connection] = {}
-        self._sessions: dict[SessionKey, Session] = {}
-        #: {user's topic: sessions of that user here}.
-        self._by_user: dict[Topic, dict[SessionKey, None]] = {}
+        self._holding = Holding(node, self._attachments, self._watching, knobs)
         self._leases: LeaseTable[ConnectionId] = LeaseTable()
         self._tokens: LeaseTable[ConnectionId] = LeaseTable()
-        #: Sessions without a connection, until their grace ends.
-        self._lingering: LeaseTable[SessionKey] = LeaseTable()
-        #: Sessions whose user's intent is not known yet, until we wait no longer.
-        self._unannounced: LeaseTable[SessionKey] = LeaseTable()
-        self._queries: list[_Query] = []
-        #: {request of ours: who asked, under which id}.
-        self._asked: dict[RequestId, tuple[ConnectionId, int | str]] = {}
-        self._last_request = 0
+        self._polling = Polling(self._watching, knobs)
+        self._choices = Choices()
         self._heartbeats = 0
-        self._changes = 0
         self._now = now
         self._out: list[GatewayEffect] = []
 
@@ -187,7 +157,7 @@ class GatewayMachine:
             case ClientRefused(connection=connection):
                 self._on_refused(connection)
             case QueryReceived():
-                self._on_query(event)
+                self._polling.note_query(event, now)
             case ClusterChanged():
                 self._gateways = dict(sorted(event.gateways.items()))
                 self._attachments.note_cluster(event, now)
@@ -206,9 +176,8 @@ class GatewayMachine:
             self._watching.deadline(),
             self._leases.deadline(),
             self._tokens.deadline(),
-            self._lingering.deadline(),
-            self._unannounced.deadline(),
-            min((query.until for query in self._queries), default=None),
+            self._holding.deadline(),
+            self._polling.deadline(),
         ]
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -217,14 +186,13 @@ class GatewayMachine:
         for connection_id, connection in self._connections.items():
             if connection.session is None:
                 continue
-            session = self._sessions.get(connection.session)
+            session = self._holding.get(connection.session)
             if session is None or session.connection != connection_id:
                 raise InvariantBroken(f"{self._node}: connection {connection_id} without session")
-        for key, session in self._sessions.items():
-            if session.connection is None and key not in self._lingering:
-                raise InvariantBroken(f"{self._node}: session {key} lives without a lease")
+        self._holding.check()
+        for session in self._holding:
             if session.connection is not None and session.connection not in self._leases:
-                raise InvariantBroken(f"{self._node}: connection of {key} lives without a lease")
+                raise InvariantBroken(f"{self._node}: a connection lives without a lease")
 
     def inspect(self) -> GatewayView:
         """A picture for people and metrics."""
@@ -232,8 +200,8 @@ class GatewayMachine:
             node=self._node,
             ready=self.ready,
             connections=len(self._connections),
-            sessions=len(self._sessions),
-            lingering=len(self._lingering),
+            sessions=len(self._holding),
+            lingering=self._holding.lingering,
             subscriptions=self._watching.subscriptions,
             topics=len(self._watching),
             attachments=[
@@ -248,7 +216,7 @@ class GatewayMachine:
                 for link in self._attachments
             ],
             heartbeats=self._heartbeats,
-            changes_in=self._changes,
+            changes_in=self._holding.changes,
             frames_out=self._watching.frames,
             deliveries_out=self._watching.deliveries,
         )
@@ -271,6 +239,7 @@ class GatewayMachine:
         connection = self._connections.pop(connection_id, None)
         self._leases.release(connection_id)
         self._tokens.release(connection_id)
+        self._choices.forget(connection_id)
         if connection is None:
             return
         for topic in connection.topics:
@@ -280,9 +249,9 @@ class GatewayMachine:
             return
         session.connection = None
         if orderly or connection.said_bye:
-            self._end_session(session, LeaveReason.LEFT)
+            self._holding.end(session, LeaveReason.LEFT, self._now)
         else:
-            self._lingering.renew(session.key, self._in(self._knobs.grace_connection_ms))
+            self._holding.linger(session, self._now)
 
     def _on_refused(self, connection_id: ConnectionId) -> None:
         connection = self._connections.get(connection_id)
@@ -302,7 +271,7 @@ class GatewayMachine:
         self._leases.renew(connection_id, self._in(self._knobs.client_lease_ms))
 
     def _session_of(self, connection: Connection) -> Session | None:
-        return None if connection.session is None else self._sessions.get(connection.session)
+        return None if connection.session is None else self._holding.get(connection.session)
 
     # What clients say.
 
@@ -351,39 +320,18 @@ class GatewayMachine:
         identity = connection.identity
         session_id = hello.session or self._mint_session()
         key = (str(identity.namespace), str(identity.user), str(session_id))
-        session = self._sessions.get(key)
-        resumed = session is not None
+        session = self._holding.get(key)
         if session is None:
-            start = session_start(session_id)
-            since = start if start is not None and start <= self._now.wall else self._now.wall
-            session = Session(
-                identity,
-                session_id,
-                resume=hello.resume,
-                status=status,
-                device=hello.device,
-                since=since,
-            )
-            self._admit(session)
+            session = self._holding.admit(identity, hello, session_id, status, self._now)
         elif hello.resume < session.resume:
             self._close(connection_id, _CLOSE_REPLACED, "this session has been resumed since")
             return
-        if session.connection is not None:
-            self._close(session.connection, _CLOSE_REPLACED, "replaced by a newer connection")
-        self._lingering.release(key)
-        changed = (session.resume, session.status, session.device, session.replaced) != (
-            hello.resume,
-            status,
-            hello.device,
-            False,
-        )
-        session.resume, session.status, session.device = hello.resume, status, hello.device
-        session.replaced = False
+        else:
+            if session.connection is not None:
+                self._close(session.connection, _CLOSE_REPLACED, "replaced by a newer connection")
+            self._holding.resume(session, hello, status, self._now)
         session.connection = connection_id
         connection.session = key
-        if resumed and (changed or session.topic not in session.entries):
-            self._hold(session, session.topic, session.since, {})
-            self._rewrite(session)
         self._tell(connection_id, self._welcome(session))
 
     def _welcome(self, session: Session) -> Welcome:
@@ -415,7 +363,7 @@ class GatewayMachine:
                 return
             if status != session.status:
                 session.status = status
-                self._rewrite(session)
+                self._holding.rewrite(session, self._now)
         since: WallMs | None = None
         if message.topic is not None:
             topic = self._room(connection_id, session, message.topic, message.id)
@@ -427,7 +375,7 @@ class GatewayMachine:
                 return
             known = message.since if message.since is not None else self._now.wall
             start = WallMs(min(max(known, session.since), self._now.wall))
-            since = self._hold(session, topic, start, message.meta or {})
+            since = self._holding.hold(session, topic, start, message.meta or {}, self._now)
         self._accept(connection_id, message.id, since)
 
     def _on_patch(self, connection_id: ConnectionId, session: Session, message: Patch) -> None:
@@ -438,7 +386,8 @@ class GatewayMachine:
         if held is None:
             self._refuse_not_joined(connection_id, message.id, message.topic)
             return
-        since = self._hold(session, topic, held.since, merge_patch(held.meta, message.meta))
+        meta = merge_patch(held.meta, message.meta)
+        since = self._holding.hold(session, topic, held.since, meta, self._now)
         self._accept(connection_id, message.id, since)
 
     def _on_unset(self, connection_id: ConnectionId, session: Session, message: Unset) -> None:
@@ -448,7 +397,7 @@ class GatewayMachine:
         if topic not in session.entries:
             self._refuse_not_joined(connection_id, message.id, message.topic)
             return
-        self._end_entry(session, topic, LeaveReason.LEFT)
+        self._holding.end_entry(session, topic, LeaveReason.LEFT, self._now)
         self._accept(connection_id, message.id, None)
 
     def _on_sub(self, connection_id: ConnectionId, connection: Connection, message: Sub) -> None:
@@ -479,31 +428,15 @@ class GatewayMachine:
 
     def _on_intent(self, connection_id: ConnectionId, session: Session, message: Intent) -> None:
         """The user's choice goes to the durable map; `ok` comes when a replica has it."""
-        words = {status.value for status in IntentStatus} | {"online"}
-        if message.status not in words:
-            listed = ", ".join(sorted(word for word in words if word))
-            text = f"intent {message.status!r} must be one of {listed}, or empty for none"
-            self._refuse(connection_id, message.id, ErrorCode.BAD_FRAME, text)
+        trouble = intent_trouble(message)
+        if trouble is not None:
+            self._refuse(connection_id, message.id, ErrorCode.BAD_FRAME, trouble)
             return
-        status = "" if message.status == "online" else message.status
-        until = None if message.until is None else WallMs(message.until)
-        value = IntentValue(status, message.text, message.emoji, until)
-        request: RequestId | None = None
-        if message.id is not None:
-            self._last_request += 1
-            request = RequestId(self._last_request)
-            self._asked[request] = (connection_id, message.id)
-        row = Row(
-            key=(session.topic, session.user, INTENT_KEY),
-            stamp=Stamp(0),
-            origin=Origin(""),
-            epoch=0,
-            status=1,
-            holder="",
-            value=encode_value(value),
-        )
+        row = intent_row(session.topic, session.user, message)
+        request = self._choices.ask(connection_id, message.id)
         self._attachments.of(session.topic).write_durable(row, request, self._flush_due())
-        self._hide(session.topic, hidden=status == IntentStatus.INVISIBLE)
+        hidden = message.status == IntentStatus.INVISIBLE
+        self._holding.hide(session.topic, hidden=hidden, now=self._now)
 
     def _room(
         self,
@@ -517,87 +450,6 @@ class GatewayMachine:
             self._refuse(connection_id, request, ErrorCode.FORBIDDEN, words)
             return None
         return Topic(f"{session.namespace}/{name}")
-
-    # Sessions and their entries.
-
-    def _admit(self, session: Session) -> None:
-        """A session begins here; its entries wait until its user's intent is known.
-
-        Somebody invisible must not be seen for the time of a round trip.
-        """
-        self._sessions[session.key] = session
-        self._by_user.setdefault(session.topic, {})[session.key] = None
-        view = self._watching.want(session.topic, self._now)
-        view.pins += 1
-        self._hold(session, session.topic, session.since, {})
-        if view.loaded:
-            self._announce(session, hidden=self._is_hidden(session.topic))
-        else:
-            self._unannounced.renew(session.key, self._in(self._knobs.snapshot_wait_ms))
-
-    def _announce(self, session: Session, *, hidden: bool) -> None:
-        self._unannounced.release(session.key)
-        session.announced = True
-        session.hidden = hidden
-        self._rewrite(session)
-
-    def _hold(self, session: Session, topic: Topic, since: WallMs, meta: Meta) -> WallMs:
-        """The session is in the topic with this meta; since when."""
-        link = self._attachments.of(topic)
-        held = session.hold(topic, attachment=link.number, since=since, meta=meta)
-        self._write(session, topic)
-        return held.since
-
-    def _rewrite(self, session: Session) -> None:
-        """Something changed that all entries of the session carry."""
-        for topic in session.entries:
-            session.raise_epoch(topic, attachment=self._attachments.of(topic).number)
-            self._write(session, topic)
-
-    def _write(self, session: Session, topic: Topic) -> None:
-        if session.announced:
-            self._changes += 1
-            link = self._attachments.of(topic)
-            link.write(session.row(topic, self._node), self._flush_due())
-
-    def _end_entry(self, session: Session, topic: Topic, reason: LeaveReason) -> None:
-        if session.announced:
-            row = session.end_row(topic, self._node, reason)
-            self._attachments.of(topic).write(row, self._flush_due())
-        del session.entries[topic]
-
-    def _end_session(self, session: Session, reason: LeaveReason) -> None:
-        for topic in list(session.entries):
-            self._end_entry(session, topic, reason)
-        self._forget_session(session)
-
-    def _forget_session(self, session: Session) -> None:
-        del self._sessions[session.key]
-        self._lingering.release(session.key)
-        self._unannounced.release(session.key)
-        others = self._by_user[session.topic]
-        del others[session.key]
-        if not others:
-            del self._by_user[session.topic]
-        view = self._watching.get(session.topic)
-        if view is not None:
-            view.pins -= 1
-            self._watching.settle(view, self._now)
-
-    def _is_hidden(self, topic: Topic) -> bool:
-        view = self._watching.get(topic)
-        durable = () if view is None else view.rows[DURABLE].values()
-        return intent_of(durable, self._now.wall).status == IntentStatus.INVISIBLE
-
-    def _hide(self, topic: Topic, *, hidden: bool) -> None:
-        """The user's choice changed: its entries carry a flag that every view obeys."""
-        for key in self._by_user.get(topic, ()):
-            session = self._sessions[key]
-            if not session.announced:
-                self._announce(session, hidden=hidden)
-            elif session.hidden != hidden:
-                session.hidden = hidden
-                self._rewrite(session)
 
     # What replicas say.
 
@@ -623,78 +475,22 @@ class GatewayMachine:
             return
         changed, done = link.receive(segment, self._in(self._knobs.resend_ms))
         for request in done:
-            asked = self._asked.pop(request, None)
-            if asked is not None and asked[0] in self._connections:
+            asked = self._choices.take(request)
+            if asked is not None:
                 self._tell(asked[0], Ok(id=asked[1]))
         if segment.body is not None:
             link.want_acknowledgement(self._flush_due())
         if changed is None:
             return
         for view in self._watching.merge(link, changed, self._now):
-            self._hide(view.topic, hidden=self._is_hidden(view.topic))
+            self._holding.note_choice(view, self._now)
         for row in changed.defeats:
-            self._on_defeat(row)
-
-    def _on_defeat(self, row: Row) -> None:
-        """A row of ours was beaten; see the rules above."""
-        topic, user, session_id = row.key
-        namespace = topic.partition("/")[0]
-        session = self._sessions.get((namespace, user, session_id))
-        held = None if session is None else session.entries.get(Topic(topic))
-        if session is None or held is None or row.epoch < held.epoch:
-            return
-        ours, theirs = epoch_resume(held.epoch), epoch_resume(row.epoch)
-        if theirs < ours or (row.live and row.holder == self._node):
-            return
-        if theirs == ours:
-            held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
-            self._write(session, Topic(topic))
-            return
-        del session.entries[Topic(topic)]
-        self._give_up(session)
-
-    def _give_up(self, session: Session) -> None:
-        """The client has resumed elsewhere.
-
-        What it has not announced there yet is kept for the grace, so that nobody sees it leave
-        and come back.
-        """
-        if session.connection is not None:
-            connection_id = session.connection
-            self._close(connection_id, _CLOSE_REPLACED, "the session was resumed elsewhere")
-        if not session.entries:
-            self._forget_session(session)
-        elif not session.replaced:
-            session.replaced = True
-            self._lingering.renew(session.key, self._in(self._knobs.grace_connection_ms))
+            session = self._holding.note_defeat(row, self._now)
+            if session is not None and session.connection is not None:
+                words = "the session was resumed elsewhere"
+                self._close(session.connection, _CLOSE_REPLACED, words)
 
     # Polling and draining.
-
-    def _on_query(self, event: QueryReceived) -> None:
-        query = _Query(event, self._in(self._knobs.snapshot_wait_ms))
-        for topic in (*query.topics, *query.users):
-            self._watching.settle(self._watching.want(topic, self._now), self._now)
-        self._queries.append(query)
-
-    def _answer_queries(self) -> None:
-        waiting: list[_Query] = []
-        for query in self._queries:
-            rooms = [self._watching.want(topic, self._now) for topic in query.topics]
-            users = [self._watching.want(topic, self._now) for topic in query.users]
-            settled = all(self._watching.is_settled(view) for view in (*rooms, *users))
-            if not settled and self._now.instant < query.until:
-                waiting.append(query)
-                continue
-            for view in (*rooms, *users):
-                self._watching.settle(view, self._now)
-            self._out.append(
-                Answer(
-                    query.request,
-                    [self._watching.answer(view) for view in rooms],
-                    [self._watching.status(view, self._now) for view in users],
-                )
-            )
-        self._queries = waiting
 
     def _on_drain(self, reason: str) -> None:
         connections = list(self._connections)
@@ -717,8 +513,7 @@ class GatewayMachine:
         for link in self._attachments.take_reach_changes(now):
             self._watching.doubt(link.shard, now)
         self._out.extend(self._watching.run_due(now))
-        if self._queries:
-            self._answer_queries()
+        self._out.extend(self._polling.run_due(now))
         for worker, messages in self._attachments.take_messages(now).items():
             self._out.append(Send(worker, messages))
 
@@ -730,24 +525,11 @@ class GatewayMachine:
             words = "the token has expired: connect with a new one"
             self._refuse(connection_id, None, ErrorCode.TOKEN_EXPIRED, words)
             self._close(connection_id, _CLOSE_UNAUTHORIZED, "token expired")
-        for key in self._lingering.take_expired(now):
-            session = self._sessions[key]
-            replaced = session.replaced
-            self._end_session(session, LeaveReason.REPLACED if replaced else LeaveReason.TIMEOUT)
-        for key in self._unannounced.take_expired(now):
-            session = self._sessions[key]
-            self._announce(session, hidden=self._is_hidden(session.topic))
+        self._holding.run_due(self._now)
 
     def _attach(self, link: ShardLink) -> None:
         """Announces to a new replica all that this gateway holds in the shard."""
-        rows: list[Row] = []
-        for session in self._sessions.values():
-            if not session.announced:
-                continue
-            for topic in session.entries:
-                if self._attachments.of(topic) is link:
-                    session.raise_epoch(topic, attachment=link.number)
-                    rows.append(session.row(topic, self._node))
+        rows = self._holding.rows_of(link)
         loaded, unloaded = self._watching.topics_of(link.shard)
         repeat_at = self._in(self._knobs.resend_ms)
         attach = link.attach(self._node, rows, loaded, unloaded, repeat_at)

@@ -436,11 +436,13 @@ class ReplicaMachine:
         """Leases of gateways, leftovers of our old lives, and who can be heard."""
         for name in self._gossip.silent_peers(self._now):
             self._holders.forget(name)
-        for gateway in self._attached.take_given_up(self._now):
+        may_stamp = self._store.is_clock_usable(self._now)
+        for gateway in self._attached.take_given_up(self._now) if may_stamp else ():
             for row in self._store.presence.holder_rows(gateway):
                 if row.origin == self._origin:
                     self._end(row, _GATEWAY_LOST)
-        self._sweep_old_lives()
+        if may_stamp:
+            self._sweep_old_lives()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms
         if not self.is_ready and old_enough and self._gossip.all_started_anew():
             # All replicas have started together: the gateways' announcements are the truth.

@@ -83,13 +83,16 @@ class ShardStore:
     # Changing it.
 
     def write(self, which: int, rows: Sequence[Row], now: Now) -> Changes | None:
-        """Stamps rows as ours, of each key the last one; None if there are none."""
+        """Stamps rows as ours, of each key the last one.
+
+        None if there are none, or if our clock is so far behind that it must not stamp.
+        """
         newest: dict[tuple[str, str, str], Row] = {}
         for row in rows:
             newest.pop(row.key, None)
             newest[row.key] = row
         batch = list(newest.values())
-        if not batch:
+        if not batch or not self.is_clock_usable(now):
             return None
         delta = self.maps[which].put(
             keys=[row.key for row in batch],

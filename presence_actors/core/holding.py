@@ -1,0 +1,253 @@
+"""What a gateway holds: its sessions, their entries, and the defence of these.
+
+The gateway is the holder of these entries: only it ends them, with a reason. When a replica says
+that a row of ours was beaten, it is refuted if the winner carries our own resume number; if a
+greater one, the session lives elsewhere, and the entry is given up without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crdt import Row, epoch_resume
+from presence_actors.config import Knobs
+from presence_actors.core.attaching import Attachments
+from presence_actors.core.epochs import refuting_epoch
+from presence_actors.core.ids import NodeId, SessionId, Topic, UserId
+from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.lease import LeaseTable
+from presence_actors.core.messages import DURABLE
+from presence_actors.core.sessions import Session, SessionKey, session_start
+from presence_actors.core.shard_link import ShardLink
+from presence_actors.core.status import intent_of
+from presence_actors.core.topic_view import TopicView
+from presence_actors.core.values import EntryStatus, IntentStatus, LeaveReason, Meta
+from presence_actors.core.vocabulary import Hello, Identity
+from presence_actors.core.watching import Watching
+from presence_actors.errors import InvariantBroken
+
+__all__ = ["Holding"]
+
+
+class Holding:
+    """All sessions of one gateway, connected or in their grace."""
+
+    def __init__(
+        self, node: NodeId, attachments: Attachments, watching: Watching, knobs: Knobs
+    ) -> None:
+        self._node = node
+        self._attachments = attachments
+        self._watching = watching
+        self._knobs = knobs
+        self._sessions: dict[SessionKey, Session] = {}
+        #: {user's topic: sessions of that user here}.
+        self._by_user: dict[Topic, dict[SessionKey, None]] = {}
+        #: Sessions without a connection, until their grace ends.
+        self._lingering: LeaseTable[SessionKey] = LeaseTable()
+        #: Sessions whose user's intent is not known yet, until we wait no longer.
+        self._unannounced: LeaseTable[SessionKey] = LeaseTable()
+        #: Entries written so far, for people and metrics.
+        self.changes = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())
+
+    @property
+    def lingering(self) -> int:
+        """How many sessions are in their grace."""
+        return len(self._lingering)
+
+    def get(self, key: SessionKey) -> Session | None:
+        """A session, if it is here."""
+        return self._sessions.get(key)
+
+    # A session's life.
+
+    def admit(
+        self, identity: Identity, hello: Hello, session_id: SessionId, status: EntryStatus, now: Now
+    ) -> Session:
+        """A session begins here; its entries wait until its user's intent is known.
+
+        Somebody invisible must not be seen for the time of a round trip.
+        """
+        start = session_start(session_id)
+        session = Session(
+            identity,
+            session_id,
+            resume=hello.resume,
+            status=status,
+            device=hello.device,
+            since=start if start is not None and start <= now.wall else now.wall,
+        )
+        self._sessions[session.key] = session
+        self._by_user.setdefault(session.topic, {})[session.key] = None
+        view = self._watching.want(session.topic, now)
+        view.pins += 1
+        self.hold(session, session.topic, session.since, {}, now)
+        if view.loaded:
+            self._announce(session, now)
+        else:
+            self._unannounced.renew(session.key, self._in(self._knobs.snapshot_wait_ms, now))
+        return session
+
+    def resume(self, session: Session, hello: Hello, status: EntryStatus, now: Now) -> None:
+        """A session comes back to us."""
+        self._lingering.release(session.key)
+        before = (session.resume, session.status, session.device, session.replaced)
+        session.resume, session.status, session.device = hello.resume, status, hello.device
+        session.replaced = False
+        missing = session.topic not in session.entries
+        if missing:
+            self.hold(session, session.topic, session.since, {}, now)
+        if missing or before != (hello.resume, status, hello.device, False):
+            self.rewrite(session, now)
+
+    def linger(self, session: Session, now: Now) -> None:
+        """Its connection is lost; it has the grace to come back."""
+        until = self._in(self._knobs.grace_connection_ms, now)
+        self._lingering.renew(session.key, until)
+
+    def end(self, session: Session, reason: LeaveReason, now: Now) -> None:
+        """It is over, and everybody may know why."""
+        for topic in list(session.entries):
+            self.end_entry(session, topic, reason, now)
+        self._forget(session, now)
+
+    def _forget(self, session: Session, now: Now) -> None:
+        del self._sessions[session.key]
+        self._lingering.release(session.key)
+        self._unannounced.release(session.key)
+        others = self._by_user[session.topic]
+        del others[session.key]
+        if not others:
+            del self._by_user[session.topic]
+        view = self._watching.get(session.topic)
+        if view is not None:
+            view.pins -= 1
+            self._watching.settle(view, now)
+
+    # Its entries.
+
+    def hold(self, session: Session, topic: Topic, since: WallMs, meta: Meta, now: Now) -> WallMs:
+        """The session is in the topic with this meta; since when."""
+        number = self._attachments.of(topic).number
+        held = session.hold(topic, attachment=number, since=since, meta=meta)
+        self._write(session, topic, now)
+        return held.since
+
+    def rewrite(self, session: Session, now: Now) -> None:
+        """Something changed that all entries of the session carry."""
+        for topic in session.entries:
+            session.raise_epoch(topic, attachment=self._attachments.of(topic).number)
+            self._write(session, topic, now)
+
+    def end_entry(self, session: Session, topic: Topic, reason: LeaveReason, now: Now) -> None:
+        """The session is in the topic no longer."""
+        if session.announced:
+            row = session.end_row(topic, self._node, reason)
+            self._attachments.of(topic).write(row, self._flush_due(now))
+        del session.entries[topic]
+
+    def _announce(self, session: Session, now: Now) -> None:
+        self._unannounced.release(session.key)
+        session.announced = True
+        session.hidden = self._is_hidden(session.topic, now)
+        self.rewrite(session, now)
+
+    def _write(self, session: Session, topic: Topic, now: Now) -> None:
+        if session.announced:
+            self.changes += 1
+            row = session.row(topic, self._node)
+            self._attachments.of(topic).write(row, self._flush_due(now))
+
+    def rows_of(self, link: ShardLink) -> list[Row]:
+        """All that is held in a shard, under the number of the attempt to attach."""
+        rows: list[Row] = []
+        for session in self._sessions.values():
+            if not session.announced:
+                continue
+            for topic in session.entries:
+                if self._attachments.of(topic) is link:
+                    session.raise_epoch(topic, attachment=link.number)
+                    rows.append(session.row(topic, self._node))
+        return rows
+
+    # What the user chose.
+
+    def note_choice(self, view: TopicView, now: Now) -> None:
+        """The durable records of a user's topic are known, or others."""
+        self.hide(view.topic, hidden=self._is_hidden(view.topic, now), now=now)
+
+    def hide(self, topic: Topic, *, hidden: bool, now: Now) -> None:
+        """The entries of the user's sessions carry a flag that every view obeys."""
+        for key in self._by_user.get(topic, ()):
+            session = self._sessions[key]
+            if not session.announced:
+                self._announce(session, now)
+            if session.hidden != hidden:
+                session.hidden = hidden
+                self.rewrite(session, now)
+
+    def _is_hidden(self, topic: Topic, now: Now) -> bool:
+        view = self._watching.get(topic)
+        durable = () if view is None else view.rows[DURABLE].values()
+        return intent_of(durable, now.wall).status == IntentStatus.INVISIBLE
+
+    # Defence.
+
+    def note_defeat(self, row: Row, now: Now) -> Session | None:
+        """A row of ours was beaten by this one; the session, if it lives elsewhere now.
+
+        What it has not announced there yet is kept for the grace, so that nobody sees it leave
+        and come back.
+        """
+        topic, user, session_id = Topic(row.key[0]), UserId(row.key[1]), row.key[2]
+        session = self._sessions.get((topic.partition("/")[0], user, session_id))
+        held = None if session is None else session.entries.get(topic)
+        if session is None or held is None or row.epoch < held.epoch:
+            return None
+        ours, theirs = epoch_resume(held.epoch), epoch_resume(row.epoch)
+        if theirs < ours or (row.live and row.holder == self._node):
+            return None
+        if theirs == ours:
+            held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
+            self._write(session, topic, now)
+            return None
+        del session.entries[topic]
+        if not session.entries:
+            self._forget(session, now)
+        elif not session.replaced:
+            session.replaced = True
+            self.linger(session, now)
+        return session
+
+    # What falls due.
+
+    def deadline(self) -> Instant | None:
+        """When a grace or a wait ends."""
+        instants = (self._lingering.deadline(), self._unannounced.deadline())
+        return min((instant for instant in instants if instant is not None), default=None)
+
+    def run_due(self, now: Now) -> None:
+        """Graces end; who waited for an intent waits no longer."""
+        for key in self._lingering.take_expired(now.instant):
+            session = self._sessions[key]
+            reason = LeaveReason.REPLACED if session.replaced else LeaveReason.TIMEOUT
+            self.end(session, reason, now)
+        for key in self._unannounced.take_expired(now.instant):
+            self._announce(self._sessions[key], now)
+
+    def check(self) -> None:
+        """Raises `InvariantBroken` if a session would live for ever."""
+        for key, session in self._sessions.items():
+            if session.connection is None and key not in self._lingering:
+                raise InvariantBroken(f"{self._node}: session {key} lives without a lease")
+
+    def _flush_due(self, now: Now) -> Instant:
+        return self._in(self._knobs.flush_ms, now)
+
+    def _in(self, span_ms: int, now: Now) -> Instant:
+        return Instant(now.instant + span_ms)
