@@ -57,7 +57,8 @@ class World:
     def __init__(self) -> None:
         self.rooms: dict[str, dict[str, Entry]] = {}
         self.intents: dict[str, Intent] = {}
-        self.online: dict[str, int] = {}
+        #: What each live device shows: user, device, status.
+        self.devices: dict[str, tuple[str, str, str]] = {}
         self.connections: list[Connection] = []
         self.sessions = itertools.count(1)
 
@@ -88,9 +89,18 @@ class World:
     def status(self, user: str) -> StatusFrame:
         """What a user shows."""
         intent = self.intents.get(user, Intent())
-        online = self.online.get(user, 0) > 0
-        shown = (intent.status or "online") if online else "offline"
-        return StatusFrame(user=UserId(user), status=UserStatus(shown), text=intent.text)
+        live = [
+            (device, status) for owner, device, status in self.devices.values() if owner == user
+        ]
+        best = [
+            word for word in ("dnd", "online", "away") if word in {status for _, status in live}
+        ]
+        return StatusFrame(
+            user=UserId(user),
+            status=UserStatus((intent.status or best[0]) if live else "offline"),
+            devices=sorted(device for device, _ in live),
+            text=intent.text,
+        )
 
     def show(self, user: str) -> None:
         """Tell everybody who watches the user."""
@@ -174,8 +184,7 @@ class Connection:
             return
         self.user = UserId(token.removeprefix("dev:"))
         self.session = hello.session or SessionId(f"s{next(self.world.sessions)}")
-        if hello.session is None:
-            self.world.online[self.user] = self.world.online.get(self.user, 0) + 1
+        self.world.devices[self.session] = (self.user, hello.device, hello.status)
         self.world.show(self.user)
         self.say(
             Welcome(
@@ -200,6 +209,9 @@ class Connection:
                 entry = self.entry(topic)
                 if entry is not None:
                     self.put(topic, entry.meta, message.status)
+            shown = message.status or "online"
+            self.world.devices[self.session] = (self.user, self.hello.device, shown)
+            self.world.show(self.user)
             self.say(Ok(id=identifier))
             return
         topic = message.topic or ""
@@ -235,7 +247,7 @@ class Connection:
         """End everything of this session."""
         for topic in self.world.rooms:
             self.world.remove(topic, f"{self.session}/{topic}", reason)
-        self.world.online[self.user] = self.world.online.get(self.user, 1) - 1
+        self.world.devices.pop(self.session, None)
         self.world.show(self.user)
 
 
