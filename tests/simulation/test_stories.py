@@ -1,0 +1,19 @@
+"""The stories of tests/stories, told in the simulated world."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.world_stage import WorldStage
+from tests.stories.stories import STORIES
+
+pytestmark = pytest.mark.simulation
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", STORIES)
+def test_the_story_holds(name: str, seed: int) -> None:
+    """Each story of the cluster holds under the virtual clock, under any seed."""
+    telling = STORIES[name](WorldStage(seed=seed))
+    with pytest.raises(StopIteration):
+        telling.__await__().__next__()

@@ -1,0 +1,151 @@
+"""The stage in the simulated world: a story runs to its end without ever suspending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from presence_actors.client.events import Event, translate
+from presence_actors.config import ClusterConfig, Knobs
+from presence_actors.core.events import ConnectionLost
+from presence_actors.core.ids import NodeName
+from presence_actors.core.vocabulary import (
+    ClientMessage,
+    Entry,
+    Err,
+    Intent,
+    Patch,
+    Set,
+    Sub,
+    Unset,
+)
+from presence_actors.sim.world import Client, World
+from tests.stories.stage import STORY_KNOBS
+
+__all__ = ["WorldStage"]
+
+_ANSWER_MS = 5_000
+
+
+class WorldPerson:
+    """A client of the world."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        self._world = world
+        self._client = client
+
+    @property
+    def name(self) -> str:
+        return self._client.name
+
+    @property
+    def heard(self) -> list[Event]:
+        return [translate(event) for _, event in self._client.told]
+
+    async def join(self, room: str, **meta: object) -> None:
+        await self.observe(room)
+        self._ask(Set(topic=f"room:{room}", meta=dict(meta)))
+
+    async def update(self, room: str, **meta: object) -> None:
+        self._ask(Patch(topic=f"room:{room}", meta=dict(meta)))
+
+    async def leave(self, room: str) -> None:
+        self._ask(Unset(topic=f"room:{room}"))
+
+    async def observe(self, room: str) -> None:
+        topic = f"room:{room}"
+        self._ask(Sub(topics=[topic]))
+        assert self._world.run_until(lambda: self._client.machine.is_synced(topic), _ANSWER_MS)
+
+    async def watch(self, *users: str) -> None:
+        self._ask(Sub(users=sorted(users)))
+
+    async def set_status(self, status: str) -> None:
+        self._ask(Set(status=status))
+
+    async def set_intent(self, status: str, *, text: str = "") -> None:
+        self._ask(Intent(status=status, text=text))
+
+    async def drop(self) -> None:
+        self._world.hang_up(self._client)
+        self._client.post(ConnectionLost(1006, "the network went"))
+
+    async def freeze(self) -> None:
+        self._client.freeze()
+
+    def who(self, room: str) -> dict[str, list[Entry]]:
+        found = self._client.machine.who(f"room:{room}")
+        return {str(user): entries for user, entries in found.items()}
+
+    def status(self, user: str) -> str | None:
+        frame = self._client.machine.statuses.get(user)
+        return None if frame is None else frame.status.value
+
+    def _ask(self, message: ClientMessage) -> None:
+        request = self._client.ask(message)
+        answers = self._client.answers
+        assert self._world.run_until(lambda: request in answers, _ANSWER_MS), message
+        assert not isinstance(answers[request], Err), answers[request]
+
+
+class WorldStage:
+    """Two workers, two gateways, virtual time."""
+
+    def __init__(self, *, seed: int, knobs: Knobs = STORY_KNOBS) -> None:
+        self.knobs = knobs
+        self.world = World(ClusterConfig(shards=8, knobs=knobs), seed=seed)
+        assert self.world.run_until(
+            lambda: self.world.gateway(0).ready and self.world.gateway(1).ready, 10_000
+        )
+
+    async def person(self, name: str, *, gateway: int, device: str = "desktop") -> WorldPerson:
+        order = [gateway, 1 - gateway]
+        client = self.world.client(name, gateways=order, device=device)
+        assert self.world.run_until(lambda: bool(client.told), 5_000)
+        return WorldPerson(self.world, client)
+
+    async def until(self, what: str, condition: Callable[[], bool], *, within_ms: int) -> int:
+        start = self.world.elapsed_ms
+        assert self.world.run_until(condition, within_ms), f"in vain for {within_ms} ms: {what}"
+        return self.world.elapsed_ms - start
+
+    async def elapse(self, span_ms: int) -> None:
+        self.world.run(span_ms)
+
+    async def cut(self, left: list[str], right: list[str]) -> None:
+        self.world.cut([self._name(one) for one in left], [self._name(one) for one in right])
+
+    async def heal(self) -> None:
+        self.world.heal()
+
+    async def kill(self, name: str, *, hard: bool) -> None:
+        # What differs is how fast the process is back.
+        self.world.kill(self._name(name), restart_after_ms=1_500 if hard else 3_000)
+
+    async def life(self, name: str) -> str:
+        process = self.world.processes[self._name(name)]
+        return process.node if process.alive else ""
+
+    async def is_ready(self, worker: str) -> bool:
+        process = self.world.processes[self._name(worker)]
+        return process.alive and self.world.worker(int(worker[1:])).inspect().ready
+
+    async def in_contact(self) -> bool:
+        return all(
+            peer.lag_ms is not None and peer.lag_ms < 1_000
+            for index in (0, 1)
+            for replica in self.world.worker(index).inspect().replicas
+            for peer in replica.peers
+        )
+
+    async def replicas_agree(self) -> bool:
+        one, other = (
+            {view.shard: view.digest for view in self.world.worker(index).inspect().replicas}
+            for index in (0, 1)
+        )
+        return one == other
+
+    async def sessions_at(self, gateway: str) -> int:
+        return self.world.gateway(int(gateway[1:])).inspect().sessions
+
+    def _name(self, short: str) -> NodeName:
+        return NodeName(f"{self.world.config.zone}/{short}")

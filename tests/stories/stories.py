@@ -1,0 +1,357 @@
+"""The stories that must hold, in the simulated world and on real Ray alike."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from presence_actors.client.events import Event, Join, Leave, Status, Update, View
+from tests.stories.stage import Person, Stage
+
+__all__ = ["STORIES"]
+
+E = TypeVar("E", bound=Event)
+
+#: How long a change may take to reach a watcher on a busy machine.
+SOON_MS = 5_000
+
+
+async def people_meet(stage: Stage) -> None:
+    """Four people on two gateways see each other come, change, choose, and go."""
+    alice, bob, carol, dave = people = [
+        await stage.person("alice", gateway=0),
+        await stage.person("bob", gateway=0, device="mobile"),
+        await stage.person("carol", gateway=1),
+        await stage.person("dave", gateway=1, device="web"),
+    ]
+    names = {person.name for person in people}
+    for person in people:
+        await person.join("lobby", mood="new")
+        await person.watch(*names - {person.name})
+    await _until_all(stage, people, "see four people", lambda p: set(p.who("lobby")) == names)
+    others = {p.name: names - {p.name} for p in people}
+    await _until_all(
+        stage,
+        people,
+        "see the others online",
+        lambda p: all(p.status(name) == "online" for name in others[p.name]),
+    )
+
+    await bob.update("lobby", mood="happy")
+    await _until_all(
+        stage,
+        people,
+        "see bob's mood",
+        lambda p: [entry.meta for entry in p.who("lobby")["bob"]] == [{"mood": "happy"}],
+    )
+    await carol.set_status("away")
+    await _until_all(
+        stage, [alice, bob, dave], "see carol away", lambda p: p.status("carol") == "away"
+    )
+    await alice.set_intent("dnd", text="writing")
+    await _until_all(
+        stage, [bob, carol, dave], "see alice's choice", lambda p: p.status("alice") == "dnd"
+    )
+    await dave.leave("lobby")
+    await _until_all(
+        stage, people, "see dave go", lambda p: set(p.who("lobby")) == names - {"dave"}
+    )
+    for person in (alice, bob, carol):
+        assert [leave.reason for leave in _of(person, Leave)] == ["left"]
+        assert person.status("dave") == "online", "who leaves a room is not offline"
+        joins = [join.entry.key for join in _of(person, Join)]
+        assert sorted(joins) == sorted(names), "everybody came once"
+
+
+async def many_devices(stage: Stage) -> None:
+    """Closing one of two devices does not turn the user off; the most available one shows."""
+    desk = await stage.person("bob", gateway=0)
+    phone = await stage.person("bob", gateway=1, device="mobile")
+    alice = await stage.person("alice", gateway=1)
+    await alice.watch("bob")
+    await stage.until("bob is online", lambda: alice.status("bob") == "online", within_ms=SOON_MS)
+    await desk.set_status("away")
+    await stage.elapse(500)
+    assert alice.status("bob") == "online", "the telephone is still in use"
+    await phone.set_status("away")
+    await stage.until("bob is away", lambda: alice.status("bob") == "away", within_ms=SOON_MS)
+    await phone.freeze()
+    await stage.elapse(_gone_after_ms(stage) + 1_000)
+    assert alice.status("bob") == "away", "the desk is still there"
+    assert "offline" not in _statuses(alice, "bob")
+
+
+async def silence_is_not_leaving_at_once(stage: Stage) -> None:
+    """A client that falls silent is offline after its lease and grace, by `timeout`, not before.
+
+    bob    joins --x  (silent)
+    alice        online ......................... offline, reason timeout
+                      |<- lease ->|<- grace ->|
+    """
+    alice = await stage.person("alice", gateway=0)
+    bob = await stage.person("bob", gateway=1)
+    await bob.join("lobby")
+    await alice.observe("lobby")
+    await alice.watch("bob")
+    await stage.until("bob is there", lambda: "bob" in alice.who("lobby"), within_ms=SOON_MS)
+    await stage.until("bob is online", lambda: alice.status("bob") == "online", within_ms=SOON_MS)
+    await bob.freeze()
+    # The last beat may be one interval old already.
+    await stage.elapse(_gone_after_ms(stage) - 2 * stage.knobs.heartbeat_ms)
+    assert alice.status("bob") == "online"
+    assert not _of(alice, Leave)
+    within_ms = 2 * stage.knobs.heartbeat_ms + SOON_MS
+    await stage.until("bob is off", lambda: alice.status("bob") == "offline", within_ms=within_ms)
+    await stage.until("bob has left", lambda: not alice.who("lobby"), within_ms=SOON_MS)
+    assert [leave.reason for leave in _of(alice, Leave)] == ["timeout"]
+    assert _of(alice, Status)[-1].reason == "timeout"
+    assert _of(alice, Status)[-1].last_seen is not None
+
+
+async def back_within_the_grace(stage: Stage) -> None:
+    """A client that loses its connection and comes back, at the other gateway, causes no event."""
+    alice = await stage.person("alice", gateway=0)
+    bob = await stage.person("bob", gateway=1)
+    await bob.join("lobby", mood="steady")
+    await alice.observe("lobby")
+    await alice.watch("bob")
+    await stage.until("bob is there", lambda: "bob" in alice.who("lobby"), within_ms=SOON_MS)
+    await stage.until("bob is online", lambda: alice.status("bob") == "online", within_ms=SOON_MS)
+    before = len(alice.heard)
+    for _ in range(3):
+        await bob.drop()
+        await stage.elapse(stage.knobs.grace_connection_ms + 1_000)
+    assert _news(alice, before) == []
+    await bob.update("lobby", mood="back")
+    await stage.until(
+        "the change comes",
+        lambda: [entry.meta for entry in alice.who("lobby")["bob"]] == [{"mood": "back"}],
+        within_ms=SOON_MS,
+    )
+    assert [type(event) for event in _news(alice, before)] == [Update]
+
+
+async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
+    """Gateways attach elsewhere; no session is lost, no leave is heard; the worker fills itself.
+
+    w0   serves --X          (new life) unknown ... filled, ready
+    w1   serves ----------------------------------------------->
+    """
+    people = [await stage.person(f"p{n}", gateway=n % 2) for n in range(6)]
+    names = {person.name for person in people}
+    for person in people:
+        await person.join("lobby")
+        await person.watch(*names - {person.name})
+    await _until_all(stage, people, "see everybody", lambda p: set(p.who("lobby")) == names)
+    await _until_all(stage, people, "know everybody", lambda p: _all_online(p, names))
+    before = {person.name: len(person.heard) for person in people}
+    old = await stage.life("w0")
+    await stage.kill("w0", hard=hard)
+    await stage.elapse(stage.knobs.unreachable_after_ms + 1_500)
+    for person in people:
+        assert _news(person, before[person.name]) == []
+    await people[0].update("lobby", n=1)
+    await people[1].update("lobby", n=1)
+    for name in ("p0", "p1"):
+        await _until_all(
+            stage, people, f"see {name}'s change", partial(_shows, user=name, meta={"n": 1})
+        )
+    await _until_true(stage, "a new life of w0 is filled", partial(_is_back, stage, "w0", old))
+    await _until_true(stage, "the replicas agree", stage.replicas_agree)
+    for person in people:
+        news = _news(person, before[person.name])
+        assert not [event for event in news if isinstance(event, Leave | Status)]
+        assert set(person.who("lobby")) == names
+
+
+async def a_restarted_worker_says_unknown(stage: Stage) -> None:
+    """A new life that cannot reach its peer vouches for nothing until it can.
+
+    w0   --X  (new life)  unknown ......... heal, filled, ready
+    w1        x- - - - cut - - - - x
+    """
+    alice = await stage.person("alice", gateway=0)
+    await alice.join("lobby")
+    await stage.until("alice is there", lambda: "alice" in alice.who("lobby"), within_ms=SOON_MS)
+    await stage.cut(["w0"], ["w1"])
+    old = await stage.life("w0")
+    await stage.kill("w0", hard=True)
+
+    async def is_anew() -> bool:
+        return await stage.life("w0") not in ("", old)
+
+    await _until_true(stage, "w0 lives anew", is_anew)
+    await stage.elapse(stage.knobs.startup_grace_ms + 1_000)
+    assert not await stage.is_ready("w0")
+    assert set(alice.who("lobby")) == {"alice"}
+    assert not _of(alice, Leave)
+    await stage.heal()
+    await _until_true(stage, "w0 is filled", partial(stage.is_ready, "w0"))
+    await _until_true(stage, "the replicas agree", stage.replicas_agree)
+    assert not _of(alice, Leave)
+
+
+async def a_gateway_is_killed(stage: Stage) -> None:
+    """Its 200 clients return to the other gateway within the grace; watchers hear nothing."""
+    watcher = await stage.person("watcher", gateway=1)
+    crowd = [await stage.person(f"c{n:03}", gateway=0) for n in range(200)]
+    names = {person.name for person in crowd}
+    for person in crowd:
+        await person.join("hall")
+    await watcher.observe("hall")
+    await watcher.watch(*sorted(names)[:50])
+    await stage.until("all there", lambda: set(watcher.who("hall")) == names, within_ms=4 * SOON_MS)
+    some = set(sorted(names)[:50])
+    await stage.until("all online", lambda: _all_online(watcher, some), within_ms=SOON_MS)
+    before = len(watcher.heard)
+    held = await stage.sessions_at("g1")
+    await stage.kill("g0", hard=True)
+
+    async def are_back() -> bool:
+        return await stage.sessions_at("g1") >= held + len(crowd)
+
+    await _until_true(stage, "the crowd is back", are_back, within_ms=stage.knobs.grace_gateway_ms)
+    await stage.elapse(stage.knobs.gateway_lease_ms + stage.knobs.grace_gateway_ms + 2_000)
+    assert _news(watcher, before) == []
+    assert set(watcher.who("hall")) == names
+
+
+async def two_sides_of_a_cut(stage: Stage) -> None:
+    """Both sides go on; nobody is offline by the cut; after it, watchers get the net and no more.
+
+    w0 g0  alice, eve's desk     --------- x 10 s x --------- same as
+    w1 g1  carol, eve's phone    --------- x      x --------- w1
+    """
+    alice = await stage.person("alice", gateway=0)
+    desk = await stage.person("eve", gateway=0)
+    carol = await stage.person("carol", gateway=1)
+    phone = await stage.person("eve", gateway=1, device="mobile")
+    everybody = [alice, desk, carol, phone]
+    names = {"alice", "carol", "eve"}
+    for person in everybody:
+        await person.join("lobby")
+        await person.watch(*names)
+    await _until_all(
+        stage, everybody, "see everybody", lambda p: sum(map(len, p.who("lobby").values())) == 4
+    )
+    await _until_all(stage, everybody, "know everybody", lambda p: _all_online(p, names))
+
+    before = {id(person): len(person.heard) for person in everybody}
+    await stage.cut(["w0", "g0"], ["w1", "g1"])
+    await stage.elapse(1_000)
+    await desk.set_intent("dnd", text="left side")
+    await phone.set_intent("away", text="right side")
+    await alice.update("lobby", side="left")
+    await carol.update("lobby", side="right")
+    left_guest = await stage.person("lena", gateway=0)
+    right_guest = await stage.person("rick", gateway=1)
+    await left_guest.join("lobby")
+    await right_guest.join("lobby")
+    # Comes and goes while the other side cannot hear it: nobody there must ever know.
+    await alice.join("den")
+    await alice.leave("den")
+    await stage.elapse(8_000)
+    assert set(alice.who("lobby")) == names | {"lena"}
+    assert set(carol.who("lobby")) == names | {"rick"}
+    assert alice.status("carol") == "unreachable"
+    assert carol.status("alice") == "unreachable"
+    for watcher, user in ((alice, "carol"), (carol, "alice")):
+        last = [event for event in _of(watcher, Status) if event.user == user][-1]
+        assert last.as_of is not None
+    assert alice.status("eve") == "dnd", "her desk is on this side"
+    assert carol.status("eve") == "away", "her telephone is on this side"
+    assert [event.quality for event in _of(alice, View)][-1] == "partial"
+
+    await stage.heal()
+    await _until_true(stage, "contact", stage.in_contact)
+    await _until_true(stage, "the replicas agree", stage.replicas_agree, within_ms=1_000)
+    everywhere = names | {"lena", "rick"}
+    await _until_all(stage, everybody, "see all", lambda p: set(p.who("lobby")) == everywhere)
+    await _until_all(
+        stage,
+        everybody,
+        "see both changes",
+        lambda p: _shows(p, "alice", {"side": "left"}) and _shows(p, "carol", {"side": "right"}),
+    )
+    await _until_all(stage, everybody, "agree on eve", lambda p: p.status("eve") in ("dnd", "away"))
+    await stage.until(
+        "the two sides show one eve",
+        lambda: (
+            len({p.status("eve") for p in everybody}) == 1
+            and all(p.status("alice") == p.status("carol") == "online" for p in everybody)
+        ),
+        within_ms=SOON_MS,
+    )
+    for person in everybody:
+        news = _news(person, before[id(person)])
+        assert not [event for event in news if isinstance(event, Leave)]
+        joined = sorted(event.entry.key for event in news if isinstance(event, Join))
+        assert joined == ["lena", "rick"], "the net, once"
+        statuses = [event.status for event in news if isinstance(event, Status)]
+        assert "offline" not in statuses
+        views = [event for event in news if isinstance(event, View)]
+        assert views[-1].quality == "complete"
+
+
+STORIES: dict[str, Callable[[Stage], Awaitable[None]]] = {
+    "people_meet": people_meet,
+    "many_devices": many_devices,
+    "silence_is_not_leaving_at_once": silence_is_not_leaving_at_once,
+    "back_within_the_grace": back_within_the_grace,
+    "a_worker_is_killed_by_ray": partial(a_worker_is_killed, hard=False),
+    "a_worker_is_killed_by_signal": partial(a_worker_is_killed, hard=True),
+    "a_restarted_worker_says_unknown": a_restarted_worker_says_unknown,
+    "a_gateway_is_killed": a_gateway_is_killed,
+    "two_sides_of_a_cut": two_sides_of_a_cut,
+}
+
+
+def _gone_after_ms(stage: Stage) -> int:
+    return stage.knobs.client_lease_ms + stage.knobs.grace_connection_ms
+
+
+def _of(person: Person, kind: type[E]) -> list[E]:
+    """What the person heard of one kind."""
+    return [event for event in person.heard if isinstance(event, kind)]
+
+
+def _statuses(person: Person, user: str) -> list[str]:
+    return [event.status for event in _of(person, Status) if event.user == user]
+
+
+def _news(person: Person, before: int) -> list[Event]:
+    """What the person heard of others since then; the device's own connection does not count."""
+    kinds = (Join, Update, Leave, Status, View)
+    return [event for event in person.heard[before:] if isinstance(event, kinds)]
+
+
+def _all_online(person: Person, names: set[str]) -> bool:
+    return all(person.status(name) == "online" for name in names - {person.name})
+
+
+def _shows(person: Person, user: str, meta: dict[str, object]) -> bool:
+    return [entry.meta for entry in person.who("lobby").get(user, ())] == [meta]
+
+
+async def _is_back(stage: Stage, worker: str, old: str) -> bool:
+    return await stage.life(worker) not in ("", old) and await stage.is_ready(worker)
+
+
+async def _until_all(
+    stage: Stage, people: list[Person], what: str, condition: Callable[[Person], bool]
+) -> None:
+    for person in people:
+        await stage.until(f"{person.name}: {what}", partial(condition, person), within_ms=SOON_MS)
+
+
+async def _until_true(
+    stage: Stage, what: str, condition: Callable[[], Awaitable[bool]], *, within_ms: int = 20_000
+) -> None:
+    """Asks again and again, in steps, until the answer is yes."""
+    step_ms = 100
+    for _ in range(within_ms // step_ms):
+        if await condition():
+            return
+        await stage.elapse(step_ms)
+    assert await condition(), f"in vain for {within_ms} ms: {what}"
