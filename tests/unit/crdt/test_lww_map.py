@@ -263,6 +263,14 @@ def test_pruning_forgets_tombstones_alone() -> None:
     assert [row.key for row in presences.topic_rows("room:lobby", beyond=VersionVector())] == [BOB]
 
 
+def test_a_row_pruned_before_its_last_part_is_not_missed_when_that_comes() -> None:
+    """The vector moves over what is no longer there."""
+    presences = map_of(row_of(ALICE, 5, status=REMOVED), row_of(BOB, 6))
+    assert presences.prune([ALICE]) == 1
+    assert len(presences.apply(delta_of(new=6), wall_ms=NOW_MS)) == 0
+    assert [row.key for row in presences.missing(VersionVector())[0]] == [BOB]
+
+
 def test_pruning_refuses_a_live_row_and_forgets_nothing() -> None:
     """The tombstones beside it stay, too."""
     presences = map_of(row_of(ALICE, 5, status=REMOVED), row_of(BOB, 6), new=6)
