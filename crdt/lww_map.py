@@ -15,6 +15,8 @@ Rules of `apply`, each with what goes wrong without it:
    associative and idempotent by construction.  Origins compare by name, never by a local number.
 5. The vector moves at the end, by all of ``delta.new`` at once.  (A receiver of half a delta would
    claim writes that it does not have.)
+6. A row above the vector that comes to be covered takes a new place in the change log.  (A peer
+   that got to an earlier vector of this map by another way would never be sent it.)
 
 Invariant, kept by these rules: if the vector covers a write, then the map holds that write or a
 greater one of the same key, or it was a tombstone past its keeping and has been pruned.  So two
