@@ -139,15 +139,15 @@ class PresenceClient:
     ) -> None:
         if not urls:
             raise UsageError("no gateway is given", remedy="give at least one, ws://HOST:PORT")
-        for url in urls:
-            gateway_url(url)
+        # In the spelling in which gateways tell of each other, so that none is tried twice.
+        addresses = [gateway_url(url) for url in urls]
         if not token:
             raise UsageError("the token is empty", remedy="`presence token NAME` makes one")
         _checked(Hello(token=token, device=device, status=status))
         self.urls = urls
         #: The decisions; only for reading.
         self.machine = SessionMachine(
-            urls, token, device=device, knobs=knobs, rng=rng, status=status
+            addresses, token, device=device, knobs=knobs, rng=rng, status=status
         )
         self._timeout_s = timeout_s
         self._request_timeout_s = request_timeout_s

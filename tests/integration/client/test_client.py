@@ -234,6 +234,18 @@ def test_a_gateway_that_says_nothing_is_left_when_its_lease_is_over(cluster: Clu
     run(scenario)
 
 
+def test_a_gateway_that_is_given_and_told_of_is_one_gateway(cluster: Cluster) -> None:
+    """Given without the path, told with it: it is not tried twice."""
+
+    async def scenario() -> None:
+        async with cluster(2) as gateways:
+            gateways[0].others = [f"{gateway.url}/ws" for gateway in gateways]
+            async with client_of(gateways[:1]) as alice:
+                assert alice.inspect().urls == gateways[0].others
+
+    run(scenario)
+
+
 def test_a_client_that_vanishes_says_nothing(cluster: Cluster) -> None:
     """`abandon` is a killed process: no goodbye, so that others see the grace."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from presence_actors import connect
+from presence_actors import Join, Leave, connect
 from presence_actors.core.ids import UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.vocabulary import Entry, Intent
@@ -74,20 +75,21 @@ async def line_with(process: asyncio.subprocess.Process, words: str) -> str:
 
 
 def test_watch_shows_statuses_and_then_their_changes(cluster: Cluster) -> None:
-    """The table first, a line for each change, and the end when the time is up."""
+    """The table first, a line for each change, and a quiet end on Ctrl-C."""
 
     async def scenario() -> None:
         async with cluster(1) as gateways:
             url = gateways[0].url
-            process = await start("watch", "bob", "carol", "--url", url, "--for", "5s")
+            process = await start("watch", "bob", "carol", "--url", url)
             assert "offline" in await line_with(process, "bob")
             async with connect(url, "dev:bob") as bob:
                 assert "bob is online" in await line_with(process, "bob is")
                 await bob.set_intent("dnd", text="in a meeting")
                 assert 'dnd  "in a meeting"' in await line_with(process, "bob is dnd")
             await line_with(process, "bob is offline")
+            process.send_signal(signal.SIGINT)
             _, err = await process.communicate()
-            assert (process.returncode, err) == (0, b"")
+            assert (process.returncode, err) == (130, b"")
 
     run(scenario)
 
@@ -108,6 +110,8 @@ def test_join_shows_who_is_there_and_leaves_at_the_end(cluster: Cluster) -> None
                 assert "in room:lobby now:" in ran.out
                 assert "alice" in ran.out
                 joined, left = await anext(room.stream), await anext(room.stream)
+                assert isinstance(joined, Join)
+                assert isinstance(left, Leave)
                 assert joined.entry.meta == {"mood": "glad", "age": 7}
                 assert joined.entry.device == "mobile"
                 assert left.reason == "left"
