@@ -116,7 +116,7 @@ function personRow(user) {
   who.append(person)
   shows.append(make("span", "pill"), make("small"))
   since.className = "right faint"
-  where.className = "chips"
+  where.append(make("span", "chips"))
   devices.className = "faint"
   row.append(who, shows, devices, where, since)
   return row
@@ -164,7 +164,7 @@ function fillRow(row, person) {
   const names = [...person.rooms].map(roomName).sort()
   if (where.dataset.names !== names.join()) {
     where.dataset.names = names.join()
-    where.replaceChildren(...names.map((name) => make("span", "chip", name)))
+    where.firstChild.replaceChildren(...names.map((name) => make("span", "chip", name)))
   }
   setText(since, ago(person.since))
 }
@@ -196,7 +196,6 @@ function drawBanner() {
   const doubtful = [...presence.views.values()].filter((view) => view.quality !== "complete")
   const banner = byId("banner")
   banner.hidden = doubtful.length === 0
-  if (!doubtful.length) return
   const starting = doubtful.filter((view) => view.quality === "starting")
   const partial = doubtful.filter((view) => view.quality === "partial")
   const parts = []
