@@ -1,0 +1,1 @@
+"""Places and restarts, on Ray. The only folder that imports it."""

@@ -1,0 +1,102 @@
+"""This process's connection to Ray: one at a time."""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ray
+
+from presence_actors.actors.settings import namespace_of
+from presence_actors.errors import Unavailable
+
+_REACH_SECONDS: Final = 5.0
+#: Ray's own patience with what answers but lets nobody in, such as a Ray with another token. By
+#: default it is minutes.
+_PATIENCE: Final = {
+    "RAY_gcs_server_port_wait_time_s": "1",
+    "RAY_gcs_rpc_server_connect_timeout_s": "2",
+    "RAY_py_gcs_connect_timeout_s": "5",
+}
+_LOOPBACK_ONLY: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+#: What stood in the environment before, to be put back at the end.
+_before: Final[dict[str, str | None]] = {}
+
+
+def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
+    """Connect this process to the Ray at `address`; nothing to do when it is connected.
+
+    Args:
+        address: `HOST:PORT`, or `auto` for the Ray of this machine.
+        zone: Whose actors we are about to name.
+        settings: What Ray wants to read in the environment.
+
+    Raises:
+        Unavailable: Nobody answers there, or not to us.
+    """
+    if ray.is_initialized():
+        return
+    if address != "auto":
+        _require_reachable(address)
+    for key, value in {**_PATIENCE, **settings}.items():
+        _before.setdefault(key, os.environ.get(key))
+        os.environ[key] = value
+    _reread_settings()
+    try:
+        ray.init(
+            address=address,
+            namespace=namespace_of(zone),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            # Else Ray looks for the node of this machine's outer address, and does not find ours.
+            _node_ip_address="127.0.0.1" if address.startswith("127.") else None,
+        )
+    # Ray raises whatever its layers happen to raise: ConnectionError, RuntimeError, RpcError...
+    except Exception as error:
+        close()
+        first_line = str(error).strip().partition("\n")[0]
+        raise Unavailable(
+            what=f"Ray does not let us in ({first_line}); does it want a token? See RAY_AUTH_MODE "
+            "and RAY_AUTH_TOKEN_PATH",
+            where=address,
+        ) from error
+
+
+def close() -> None:
+    """Disconnect; the cluster goes on."""
+    ray.shutdown()
+    for key, value in _before.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
+    _before.clear()
+    _reread_settings()
+
+
+def _require_reachable(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise OSError("HOST:PORT or auto is wanted")  # noqa: TRY301
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS):
+            return
+    except (OSError, OverflowError) as error:
+        raise Unavailable(
+            what=f"Ray cannot be reached ({error}); check the address, and that Ray runs there",
+            where=address,
+        ) from error
+
+
+def _reread_settings() -> None:
+    """Have Ray look at the environment again.
+
+    It reads it when it is imported, and keeps the first token that it saw for the whole process.
+    There is no public way to change its mind later.
+    """
+    library: Any = ray._raylet  # noqa: SLF001
+    library.Config.initialize("")
+    library.AuthenticationTokenLoader.instance().reset_cache()
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = os.environ.get(_LOOPBACK_ONLY) != "0"  # noqa: SLF001

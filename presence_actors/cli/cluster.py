@@ -1,0 +1,246 @@
+"""`presence up | status | down | fault`: a cluster and its operator."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+import typer
+from rich.console import Console
+
+from presence_actors.config import ClusterConfig, Knobs, load_knobs, parse_duration
+from presence_actors.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from presence_actors.actors.cluster import Cluster
+
+_KNOB_PREFIX: Final = "PRESENCE_KNOB_"
+_STATE_DIR: Final = "PRESENCE_STATE_DIR"
+_SECRET_MODE: Final = 0o077
+
+#: In a file or a pipe, tables need not be squeezed into the 80 columns that are assumed there.
+_PIPE_COLUMNS: Final = 160
+
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+_err = Console(stderr=True, highlight=False)
+
+Zone = Annotated[str, typer.Option(help="The name of the cluster.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Of a Ray that runs already, HOST:PORT or auto. Default: one of our own."),
+]
+
+fault_app = typer.Typer(
+    no_args_is_help=True, help="Break the links between actors on purpose (up --faults)."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(up)
+    app.command()(status)
+    app.command()(down)
+    app.add_typer(fault_app, name="fault")
+
+
+def state_dir_of(zone: str) -> Path:
+    """Where this machine remembers the cluster of a zone."""
+    root = os.environ.get(_STATE_DIR)
+    return (Path(root) if root else Path.home() / ".local/state/presence-actors") / zone
+
+
+def knobs_of(texts: list[str]) -> Knobs:
+    """Knobs from the environment and from `name=value` on the command line, which wins.
+
+    Raises:
+        ConfigError: Naming the knob, its value and the constraint.
+    """
+    settings = dict(os.environ)
+    given: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError("--knob", text, "must be name=value, such as client_lease=60s")
+        word = name.strip().replace("-", "_").upper()
+        # The environment may say it with or without the unit.
+        settings.pop(_KNOB_PREFIX + word.removesuffix("_MS"), None)
+        settings.pop(_KNOB_PREFIX + word.removesuffix("_MS") + "_MS", None)
+        settings[_KNOB_PREFIX + word] = value
+        given[_KNOB_PREFIX + word] = name
+    try:
+        return load_knobs(settings, prefix=_KNOB_PREFIX)
+    except ConfigError as error:
+        knob = given.get(error.knob, error.knob)
+        raise ConfigError(knob, error.value, error.constraint) from error
+
+
+def up(  # noqa: PLR0913  # each is an option
+    *,
+    workers: Annotated[int, typer.Option(help="Processes that hold replicas.")] = 2,
+    shards: Annotated[int, typer.Option(help="Slices of all topics; for ever.")] = 16,
+    replicas: Annotated[int, typer.Option(help="Replicas of each shard.")] = 2,
+    gateways: Annotated[int, typer.Option(help="Processes that clients connect to.")] = 2,
+    port: Annotated[int, typer.Option(help="Of the first gateway; the next has the next.")] = 4000,
+    host: Annotated[str, typer.Option(help="Where gateways listen.")] = "127.0.0.1",
+    link_host: Annotated[
+        str | None,
+        typer.Option(help="Where peer links listen; node: the address of each machine in Ray."),
+    ] = None,
+    zone: Zone = "a",
+    address: Address = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Allow `presence fault`.")] = False,
+    jwt_key_file: Annotated[
+        Path | None, typer.Option(help="Key of the clients' tokens, 32 bytes or more, mode 0600.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="A web origin that may connect; repeat.")
+    ] = None,
+    knob: Annotated[list[str] | None, typer.Option(help="name=value; repeat.")] = None,
+    wait: Annotated[bool, typer.Option(help="Return once it is ready.")] = True,
+) -> None:
+    """Start a cluster. It lives on until `presence down`."""
+    config = ClusterConfig(
+        zone=zone,
+        workers=workers,
+        shards=shards,
+        replicas=replicas,
+        gateways=gateways,
+        host=host,
+        port=port,
+        link_host=link_host or ("127.0.0.1" if address is None else "node"),
+        faults=faults,
+        knobs=knobs_of(knob or []),
+    ).check()
+    token_key = None if jwt_key_file is None else _read_key(jwt_key_file)
+    from presence_actors.actors.version import require_ray  # noqa: PLC0415
+
+    require_ray()
+    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+
+    with _err.status("Starting Ray") as line:
+        cluster = Cluster.start(
+            config,
+            state_dir=state_dir_of(zone),
+            address=address,
+            token_key=token_key,
+            allowed_origins=origin or [],
+            wait=wait,
+            progress=lambda stage: line.update(f"Waiting for {stage}"),
+        )
+        urls = cluster.gateway_urls
+    _out.print(f"cluster {zone} {'is up' if wait else 'is starting'}: {', '.join(urls)}")
+    if token_key is None and urls:
+        _out.print(f"open to everybody on this machine; look: http{urls[0].removeprefix('ws')}/")
+    elsewhere = "" if zone == "a" else f" --zone {zone}"
+    _out.print(f"presence status{elsewhere} | presence down{elsewhere}")
+
+
+def status(
+    *,
+    zone: Zone = "a",
+    address: Address = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show shards, replicas, lags, sessions and links."""
+    cluster = _attach(zone, address)
+    pictures = cluster.inspect()
+    if as_json:
+        typer.echo(msgspec.json.encode(pictures).decode())
+        return
+    from presence_actors.cli.tables import tables_of  # noqa: PLC0415
+
+    for table in tables_of(pictures):
+        _out.print(table)
+
+
+def down(*, zone: Zone = "a", address: Address = None) -> None:
+    """End a cluster, and the Ray that was started for it."""
+    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+
+    cluster = Cluster.find(zone, state_dir=state_dir_of(zone), address=address)
+    with _err.status("Ending"):
+        cluster.stop()
+    _out.print(f"cluster {zone} is down")
+
+
+OneWay = Annotated[bool, typer.Option("--one-way", help="Only from the first to the second.")]
+Source = Annotated[str, typer.Argument(help="An actor, such as w0 or g1.")]
+Target = Annotated[str, typer.Argument(help="The other one.")]
+
+
+@fault_app.command()
+def cut(
+    source: Source,
+    target: Target,
+    *,
+    one_way: OneWay = False,
+    zone: Zone = "a",
+    address: Address = None,
+) -> None:
+    """Let nothing pass, silently."""
+    _attach(zone, address).cut(source, target, one_way=one_way)
+
+
+@fault_app.command()
+def delay(
+    source: Source,
+    target: Target,
+    duration: Annotated[str, typer.Argument(help="Such as 50ms, each way.")],
+    *,
+    one_way: OneWay = False,
+    zone: Zone = "a",
+    address: Address = None,
+) -> None:
+    """Hold every frame for a while."""
+    delay_ms = parse_duration("delay", duration)
+    cluster = _attach(zone, address)
+    cluster.inject("delay", source, target, one_way=one_way, delay_ms=delay_ms)
+
+
+@fault_app.command()
+def loss(
+    source: Source,
+    target: Target,
+    fraction: Annotated[str, typer.Argument(help="Such as 5% or 0.05.")],
+    *,
+    one_way: OneWay = False,
+    zone: Zone = "a",
+    address: Address = None,
+) -> None:
+    """Drop some of the frames."""
+    share = _parse_fraction(fraction)
+    _attach(zone, address).inject("loss", source, target, one_way=one_way, loss=share)
+
+
+@fault_app.command()
+def heal(*, zone: Zone = "a", address: Address = None) -> None:
+    """End all faults."""
+    _attach(zone, address).heal()
+
+
+def _attach(zone: str, address: str | None) -> "Cluster":
+    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+
+    return Cluster.attach(zone, state_dir=state_dir_of(zone), address=address)
+
+
+def _parse_fraction(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ConfigError("loss", text, "must be a fraction such as 5% or 0.05")
+    return value
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        if path.stat().st_mode & _SECRET_MODE:
+            raise ConfigError(
+                "jwt-key-file", str(path), f"can be read by others; run: chmod 600 {path}"
+            )
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(f"--jwt-key-file {path} cannot be read ({error.strerror})") from error

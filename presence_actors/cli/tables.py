@@ -1,0 +1,133 @@
+"""What `presence status` shows."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.table import Table
+
+from presence_actors.actors.directory import Inspection
+from presence_actors.core.ids import short_name
+from presence_actors.core.views import GatewayView, WorkerView
+
+
+def tables_of(pictures: Mapping[str, Inspection | None]) -> Iterator[Table]:
+    """One table for workers, one for gateways, one for links, one for faults if there are any."""
+    yield _workers(pictures)
+    yield _gateways(pictures)
+    yield _links(pictures)
+    faults = sorted(
+        {
+            (fault.source, fault.target, fault.kind, fault.delay_ms, fault.loss)
+            for picture in pictures.values()
+            if picture is not None
+            for fault in picture.faults
+        }
+    )
+    if faults:
+        table = _table("faults", "from", "to", "what")
+        for source, target, kind, delay_ms, loss in faults:
+            what = {"cut": "cut", "delay": f"delay {delay_ms} ms", "loss": f"loss {loss:.1%}"}
+            table.add_row(source, target, what[kind])
+        yield table
+
+
+def _workers(pictures: Mapping[str, Inspection | None]) -> Table:
+    table = _table("workers", "actor", "life", "shards", "ready", "entries", "lag per peer")
+    for name, picture in pictures.items():
+        if not name.startswith("worker"):
+            continue
+        if picture is None or not isinstance(picture.view, WorkerView):
+            table.add_row(name, "[red]no answer")
+            continue
+        replicas = picture.view.replicas
+        ready = sum(replica.ready for replica in replicas)
+        table.add_row(
+            name,
+            short_name(picture.view.node),
+            _ranges([int(replica.shard) for replica in replicas]),
+            f"{ready}/{len(replicas)}",
+            str(sum(replica.entries for replica in replicas)),
+            _lags(picture.view),
+        )
+    return table
+
+
+def _gateways(pictures: Mapping[str, Inspection | None]) -> Table:
+    columns = ("actor", "life", "url", "ready", "connections", "sessions", "subscriptions")
+    table = _table("gateways", *columns, "attached")
+    for name, picture in pictures.items():
+        if not name.startswith("gateway"):
+            continue
+        if picture is None or not isinstance(picture.view, GatewayView):
+            table.add_row(name, "[red]no answer")
+            continue
+        view = picture.view
+        attached = sum(attachment.attached for attachment in view.attachments)
+        table.add_row(
+            name,
+            short_name(view.node),
+            picture.description.url or picture.description.trouble or "",
+            "yes" if view.ready else "[yellow]no",
+            str(view.connections),
+            str(view.sessions),
+            str(view.subscriptions),
+            f"{attached}/{len(view.attachments)}",
+        )
+    return table
+
+
+def _links(pictures: Mapping[str, Inspection | None]) -> Table:
+    columns = ("actor", "peer", "open", "round trip", "in", "out", "dropped", "trouble")
+    table = _table("links", *columns)
+    for name, picture in pictures.items():
+        for link in [] if picture is None else picture.links:
+            table.add_row(
+                name,
+                short_name(link.node) if link.node else link.name,
+                "yes" if link.open else "[red]no",
+                "" if link.rtt_ms is None else f"{link.rtt_ms} ms",
+                _size(link.bytes_in),
+                _size(link.bytes_out),
+                str(link.dropped),
+                "" if link.open else link.trouble or "",
+            )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _lags(view: WorkerView) -> str:
+    """The greatest lag of each peer over all common shards."""
+    lags: dict[str, int | None] = {}
+    for replica in view.replicas:
+        for peer in replica.peers:
+            known = lags.get(peer.name, 0)
+            unheard = known is None or peer.lag_ms is None
+            lags[peer.name] = None if unheard else max(known or 0, peer.lag_ms or 0)
+    return ", ".join(
+        f"{name} {'unheard' if lag is None else f'{lag} ms'}" for name, lag in sorted(lags.items())
+    )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Numbers for people: 0-3 5 7-8."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return " ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:  # noqa: PLR2004  # the step of the units
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
