@@ -54,8 +54,8 @@ class Waiting:
 
     def __init__(self, cursor: VersionVector | None, until: Instant) -> None:
         self.cursor = cursor
-        #: When it gets what there is, loaded or not.
-        self.until = until
+        #: When it is told that it has to wait; None once it was.
+        self.until: Instant | None = until
 
 
 class TopicView:

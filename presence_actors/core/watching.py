@@ -93,9 +93,9 @@ class Watching:
         until = Instant(now.instant + self._knobs.snapshot_wait_ms)
         view.subscribers.pop(connection, None)
         view.waiting[connection] = Waiting(cursor, until)
-        if not view.loaded:
+        if view.topic not in self._loading:
             self._loading.renew(topic, until)
-        else:
+        if view.loaded:
             self._touch(view, now)
 
     def unsubscribe(self, topic: Topic, connection: ConnectionId, now: Now) -> None:
@@ -198,10 +198,11 @@ class Watching:
             yield Deliver(told, status)
         view.shown_status = status
         view.doubtful = False
-        fresh = self._take_waiting(view, now)
+        # A status says by itself how much is known, so nobody waits for longer than this.
+        fresh = self._take_waiting(view, all_of_them=view.loaded, now=now)
         if fresh:
-            yield Deliver([connection for connection, _ in fresh], status)
-        view.subscribers.update(dict.fromkeys(connection for connection, _ in fresh))
+            yield Deliver(list(fresh), status)
+        view.subscribers.update(dict.fromkeys(fresh))
 
     def _tick_room(self, view: TopicView, now: Now) -> Iterator[Deliver]:
         told = list(view.subscribers)
@@ -212,10 +213,35 @@ class Watching:
                 view.cursor_sent_at = now.instant
                 diff = msgspec.structs.replace(diff, cursor=self._cursor(view))
             yield Deliver(told, diff)
-        fresh = self._take_waiting(view, now)
-        cursor = self._cursor(view) if fresh else None
+        if view.doubtful or diff is not None or view.shown_view is None:
+            frame = self.judge(view)
+            if told and frame != view.shown_view:
+                yield Deliver(told, frame)
+            view.shown_view = frame
+            view.doubtful = False
+        yield from self._first_frames(view, view.shown_view, now)
+
+    def _first_frames(self, view: TopicView, judged: ViewFrame, now: Now) -> Iterator[Deliver]:
+        """What new subscribers get.
+
+        Whoever resumes takes an entry that is missing from a snapshot for gone. So no snapshot is
+        sent before absence means absence: until then they hear that the view is starting.
+        """
+        if judged.quality == Quality.STARTING:
+            late = self._take_waiting(view, all_of_them=False, now=now)
+            if late:
+                yield Deliver(list(late), judged)
+            # They wait on, and need not be told again.
+            view.waiting.update(late)
+            return
+        fresh = self._take_waiting(view, all_of_them=True, now=now)
+        if not fresh:
+            return
+        if judged.quality != Quality.COMPLETE:
+            yield Deliver(list(fresh), judged)
+        cursor = self._cursor(view)
         plain: list[ConnectionId] = []
-        for connection, waiting in fresh:
+        for connection, waiting in fresh.items():
             seen = waiting.cursor
             resumed = None if seen is None else view.resumption(seen, cursor)
             if resumed is None:
@@ -225,29 +251,26 @@ class Watching:
         if plain:
             for part in view.snapshot(cursor):
                 yield Deliver(plain, part)
-        if view.doubtful or diff is not None or view.shown_view is None:
-            frame = self.judge(view)
-            if told and frame != view.shown_view:
-                yield Deliver(told, frame)
-            view.shown_view = frame
-            view.doubtful = False
-        if fresh and view.shown_view.quality != Quality.COMPLETE:
-            yield Deliver([connection for connection, _ in fresh], view.shown_view)
-        view.subscribers.update(dict.fromkeys(connection for connection, _ in fresh))
+        view.subscribers.update(dict.fromkeys(fresh))
 
-    def _take_waiting(self, view: TopicView, now: Now) -> list[tuple[ConnectionId, Waiting]]:
-        """Subscribers that get their first frame now."""
-        fresh = [
-            (connection, waiting)
+    def _take_waiting(
+        self, view: TopicView, *, all_of_them: bool, now: Now
+    ) -> dict[ConnectionId, Waiting]:
+        """Subscribers to be told something first: all, or those who have waited long enough."""
+        taken = {
+            connection: waiting
             for connection, waiting in view.waiting.items()
-            if view.loaded or waiting.until <= now.instant
-        ]
-        for connection, _ in fresh:
+            if all_of_them or (waiting.until is not None and waiting.until <= now.instant)
+        }
+        for connection, waiting in taken.items():
             del view.waiting[connection]
-        if view.waiting and not view.loaded:
-            first = min(waiting.until for waiting in view.waiting.values())
-            self._loading.renew(view.topic, first)
-        return fresh
+            waiting.until = None
+        ends = [waiting.until for waiting in view.waiting.values() if waiting.until is not None]
+        if ends:
+            self._loading.renew(view.topic, min(ends))
+        else:
+            self._loading.release(view.topic)
+        return taken
 
     # Judgement.
 
