@@ -1,6 +1,7 @@
 """The native protocol: each frame, each way to get one wrong, and that nothing else comes out."""
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -84,6 +85,15 @@ def test_a_golden_frame_of_a_gateway_decodes_for_ever(name: str) -> None:
     frame = (GOLDEN / f"server-{name}.json").read_text(encoding="utf-8")
     assert decode_server(frame) == NATIVE_SERVER[name]
     assert decode_server(encode_server(NATIVE_SERVER[name])) == NATIVE_SERVER[name]
+
+
+def test_the_document_shows_each_golden_frame_and_no_other() -> None:
+    """What an author of a client copies from docs/protocol.md is what the tests run."""
+    document = (GOLDEN.parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```json\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    shown = [line for block in blocks for line in block.splitlines()]
+    golden = [path.read_text(encoding="utf-8").strip() for path in GOLDEN.iterdir()]
+    assert sorted(shown) == sorted(golden)
 
 
 def test_each_golden_file_is_checked() -> None:
