@@ -48,6 +48,8 @@ Progress = Callable[[str], None]
 """Told in a few words what is being waited for."""
 
 _CALL_SECONDS: Final = 3.0
+#: The supervisor may wait for the actors, each with a time-out of its own, before it answers.
+_SUPERVISOR_SECONDS: Final = 10.0
 _READY_SECONDS: Final = 90.0
 _POLL_SECONDS: Final = 0.1
 #: An actor that cannot start for so long will not, e.g. since somebody else has its port.
@@ -238,17 +240,25 @@ class Cluster:
         """End a gateway's process, as `kill_worker`."""
         self._kill(Seat(self.config.zone, "gateway", index), hard=hard)
 
+    def supervisor_process_id(self) -> int:
+        """The process of the supervisor's present life."""
+        process_id: int = self._ask_supervisor("process_id")
+        return process_id
+
     def kill_supervisor(self) -> None:
         """End the supervisor's process; Ray starts it anew."""
         ray.kill(self._require(SUPERVISOR), no_restart=False)
 
-    def cut(self, source: str, target: str, *, one_way: bool = False) -> None:
+    def cut(self, source: str, target: str, *, one_way: bool = False) -> list[str]:
         """Cut the links between two actors, silently; `one_way`: only from the first to the second.
+
+        Returns:
+            As `inject`.
 
         Raises:
             UsageError: The cluster takes no faults, or there is no such actor.
         """
-        self.inject("cut", source, target, one_way=one_way)
+        return self.inject("cut", source, target, one_way=one_way)
 
     def inject(
         self,
@@ -259,8 +269,12 @@ class Cluster:
         one_way: bool = False,
         delay_ms: int = 0,
         loss: float = 0.0,
-    ) -> None:
-        """Put a fault in force until `heal`, also over restarts of the actors."""
+    ) -> list[str]:
+        """Put a fault in force until `heal`, also over restarts of the actors.
+
+        Returns:
+            The actors that could not be told; they will be, before they talk to anybody again.
+        """
         one, other = find_seat(self.config, source), find_seat(self.config, target)
         if one == other:
             raise UsageError(f"{source} and {target} are the same actor")
@@ -269,11 +283,13 @@ class Cluster:
             Fault(kind, from_seat.node_name, to_seat.node_name, delay_ms=delay_ms, loss=loss)
             for from_seat, to_seat in ways
         ]
-        self._require_told(self._ask_supervisor("inject", faults))
+        untold: list[str] = self._ask_supervisor("inject", faults)
+        return untold
 
-    def heal(self) -> None:
-        """End all faults."""
-        self._require_told(self._ask_supervisor("heal"))
+    def heal(self) -> list[str]:
+        """End all faults; returns as `inject`."""
+        untold: list[str] = self._ask_supervisor("heal")
+        return untold
 
     def stop(self) -> None:
         """End the cluster, and our own Ray process by process; nothing is left behind.
@@ -361,7 +377,9 @@ class Cluster:
             return
         if self._state.local_ray is None:
             raise UsageError("only processes of our own Ray, on this machine, can be killed hard")
-        known: Description = self._ask(seat.actor_name, "describe")
+        handle: Any = self._require(seat.actor_name)
+        with _translated(seat.actor_name):
+            known = ray.get(handle.describe.remote(), timeout=_CALL_SECONDS)
         os.kill(known.process_id, signal.SIGKILL)
 
     def _find(self, name: str) -> "ActorHandle[Any] | None":
@@ -377,12 +395,9 @@ class Cluster:
         return handle
 
     def _ask_supervisor(self, method: str, *arguments: object) -> Any:  # noqa: ANN401
-        return self._ask(SUPERVISOR, method, *arguments)
-
-    def _ask(self, name: str, method: str, *arguments: object) -> Any:  # noqa: ANN401
-        call = getattr(self._require(name), method).remote(*arguments)
-        with _translated(f"{name} of cluster {self.config.zone}"):
-            return ray.get(call, timeout=_CALL_SECONDS)
+        call = getattr(self._require(SUPERVISOR), method).remote(*arguments)
+        with _translated(f"{SUPERVISOR} of cluster {self.config.zone}"):
+            return ray.get(call, timeout=_SUPERVISOR_SECONDS)
 
     def _described_or_none(self) -> list[Description]:
         try:
@@ -402,20 +417,13 @@ class Cluster:
                 waiting.append(seat.actor_name)
         return waiting
 
-    def _require_told(self, silent: list[str]) -> None:
-        if silent:
-            raise Unavailable(
-                what=f"{', '.join(silent)} did not answer; the change reaches it when it does",
-                where=f"cluster {self.config.zone}",
-            )
-
 
 @contextlib.contextmanager
 def _translated(where: str) -> Iterator[None]:
     try:
         yield
     except GetTimeoutError as error:
-        raise Unavailable(what=f"no answer within {_CALL_SECONDS:.0f} s", where=where) from error
+        raise Unavailable(what="no answer in time", where=where) from error
     except RayTaskError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, PresenceError):

@@ -6,6 +6,7 @@ the arguments of its constructor alone.
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from ray.exceptions import ActorDiedError, RayActorError, RayError
@@ -52,6 +53,10 @@ class SupervisorActor:
     async def describe(self) -> list[Description]:
         """The latest word of every actor."""
         return self._supervision.describe()
+
+    async def process_id(self) -> int:
+        """Which process this life is."""
+        return os.getpid()
 
     async def config(self) -> ClusterConfig:
         """The shape of the cluster."""

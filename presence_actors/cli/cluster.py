@@ -179,7 +179,7 @@ def cut(
     address: Address = None,
 ) -> None:
     """Let nothing pass, silently."""
-    _attach(zone, address).cut(source, target, one_way=one_way)
+    _report(_attach(zone, address).cut(source, target, one_way=one_way))
 
 
 @fault_app.command()
@@ -195,7 +195,7 @@ def delay(
     """Hold every frame for a while."""
     delay_ms = parse_duration("delay", duration)
     cluster = _attach(zone, address)
-    cluster.inject("delay", source, target, one_way=one_way, delay_ms=delay_ms)
+    _report(cluster.inject("delay", source, target, one_way=one_way, delay_ms=delay_ms))
 
 
 @fault_app.command()
@@ -210,13 +210,19 @@ def loss(
 ) -> None:
     """Drop some of the frames."""
     share = _parse_fraction(fraction)
-    _attach(zone, address).inject("loss", source, target, one_way=one_way, loss=share)
+    cluster = _attach(zone, address)
+    _report(cluster.inject("loss", source, target, one_way=one_way, loss=share))
 
 
 @fault_app.command()
 def heal(*, zone: Zone = "a", address: Address = None) -> None:
     """End all faults."""
-    _attach(zone, address).heal()
+    _report(_attach(zone, address).heal())
+
+
+def _report(untold: list[str]) -> None:
+    if untold:
+        _err.print(f"{', '.join(untold)} did not answer, and will be told when back")
 
 
 def _attach(zone: str, address: str | None) -> "Cluster":

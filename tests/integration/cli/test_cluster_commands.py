@@ -1,0 +1,183 @@
+"""`presence up | status | down | fault` as a person runs them: real processes, one-line errors."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.free_ports import first_of_free_ports
+
+#: On two busy cores a Ray of its own starts in some ten seconds.
+UP_S = 100
+
+
+class Operator:
+    """Somebody at a terminal, with a state folder of their own."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `presence` with these words."""
+        return subprocess.run(
+            [sys.executable, "-m", "presence_actors.cli", *words],
+            env={**os.environ, "PRESENCE_STATE_DIR": str(self.state_dir), **environment},
+            capture_output=True,
+            text=True,
+            timeout=UP_S,
+            check=False,
+        )
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that anything started from here has left, by what it inherited."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("PRESENCE_STATE_DIR") == str(self.state_dir):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def is_refused(self, *words: str, status: int = 2, **environment: str) -> str:
+        """The one line on standard error with which a command is refused."""
+        result = self.run(*words, **environment)
+        assert (result.returncode, result.stdout) == (status, "")
+        lines = result.stderr.strip().splitlines()
+        assert len(lines) == 1, result.stderr
+        assert lines[0].startswith("presence: ")
+        return lines[0]
+
+
+@pytest.fixture
+def operator(tmp_path: Path) -> Iterator[Operator]:
+    """An operator; what they leave running is ended, and is a failure."""
+    operator = Operator(tmp_path)
+    yield operator
+    left = operator.processes()
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=10)
+    assert not left, "something was left running"
+
+
+@pytest.mark.ray
+def test_a_cluster_comes_up_answers_and_goes_down_without_a_trace(operator: Operator) -> None:
+    """One life of a cluster, and what is refused while it lives."""
+    port = first_of_free_ports(2)
+    up = operator.run("up", "--port", str(port), "--knob", "grace_connection=5s")
+    assert up.returncode == 0, up.stderr
+    assert f"ws://127.0.0.1:{port}, ws://127.0.0.1:{port + 1}" in up.stdout
+    assert operator.processes()
+
+    for secret in ("ray_token", "cluster_secret", "state.json"):
+        assert (operator.state_dir / "a" / secret).stat().st_mode & 0o077 == 0
+
+    table = operator.run("status")
+    assert table.returncode == 0, table.stderr
+    for word in ("worker-0", "worker-1", "gateway-0", "gateway-1", "16/16", "0-15"):
+        assert word in table.stdout
+    pictures = json.loads(operator.run("status", "--json").stdout)
+    assert pictures["worker-0"]["view"]["ready"] is True
+    assert pictures["gateway-1"]["description"]["url"] == f"ws://127.0.0.1:{port + 1}"
+
+    line = operator.is_refused("up", "--port", str(port))
+    assert line == (
+        "presence: cluster a is already running (presence status); stop it with: presence down"
+    )
+    assert "presence up --faults" in operator.is_refused("fault", "cut", "w0", "w1")
+
+    down = operator.run("down")
+    assert down.returncode == 0, down.stderr
+    assert operator.processes() == []
+    assert list(operator.state_dir.iterdir()) == []
+
+
+@pytest.mark.ray
+def test_a_cluster_that_cannot_start_leaves_nothing_behind(operator: Operator) -> None:
+    """Ray starts, our part fails: Ray is ended again."""
+    port = first_of_free_ports(2)
+    line = operator.is_refused(
+        "up", "--port", str(port), "--link-host", "192.0.2.1", "--shards", "4"
+    )
+    assert "cannot start" in line
+    assert operator.processes() == []
+    assert list(operator.state_dir.iterdir()) == []
+
+
+@pytest.mark.sockets
+def test_a_taken_port_is_named_and_nothing_is_started(operator: Operator) -> None:
+    """Also when it is the second gateway's."""
+    first = first_of_free_ports(2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first + 1))
+        taken.listen()
+        line = operator.is_refused("up", "--port", str(first))
+    assert re.search(rf"port = {first + 1}: .*--port", line)
+    assert operator.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--knob", "client_lease=1s"), r"client_lease_ms = 1000: must be at least 2 x heartbeat"),
+        (("--knob", "patience=1s"), r"patience = '1s': is no knob"),
+        (("--knob", "grace_connection=soon"), r"grace_connection = 'soon': must be a duration"),
+        (("--knob", "nonsense"), r"--knob = 'nonsense': must be name=value"),
+        (("--replicas", "3"), r"replicas = 3: must be at most workers = 2"),
+        (("--shards", "0"), r"shards = 0: must be at least 1"),
+        (("--port", "70000"), r"port = 70000: must leave room"),
+        (("--zone", "Zone A"), r"zone = 'Zone A': must be"),
+        (("--host", "0.0.0.0"), r"host = '0.0.0.0': needs --jwt-key-file"),  # noqa: S104
+        (("--faults", "--link-host", "10.0.0.1"), r"faults = True: only where .* loopback"),
+        (("--origin", "nonsense"), r"nonsense"),
+        (("--jwt-key-file", "/nowhere/key"), r"/nowhere/key cannot be read"),
+    ],
+)
+def test_a_bad_option_is_refused_in_one_line(
+    operator: Operator, words: tuple[str, ...], says: str
+) -> None:
+    """The line names the knob, its value and the constraint; nothing is started."""
+    line = operator.is_refused("up", "--port", str(first_of_free_ports(2)), *words)
+    assert re.search(says, line), line
+
+
+def test_a_bad_knob_in_the_environment_is_refused_by_the_name_it_has_there(
+    operator: Operator,
+) -> None:
+    """Who set a variable looks for the variable."""
+    line = operator.is_refused("up", PRESENCE_KNOB_HEARTBEAT="often")
+    assert "PRESENCE_KNOB_HEARTBEAT = 'often'" in line
+
+
+def test_a_key_that_others_can_read_is_refused(operator: Operator, tmp_path: Path) -> None:
+    """It protects nothing any more."""
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o644)
+    line = operator.is_refused("up", "--jwt-key-file", str(key))
+    assert "chmod 600" in line
+
+
+@pytest.mark.parametrize("command", ["status", "down"])
+def test_without_a_cluster_the_way_to_start_one_is_named(operator: Operator, command: str) -> None:
+    """Nothing runs, so there is nothing to show and nothing to end."""
+    line = operator.is_refused(command)
+    assert "no cluster a is running here; start one with: presence up" in line
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("command", ["up", "status", "down"])
+def test_a_ray_that_cannot_be_reached_is_named(operator: Operator, command: str) -> None:
+    """At once where nobody listens."""
+    port = first_of_free_ports(1)
+    line = operator.is_refused(command, "--address", f"127.0.0.1:{port}", status=1)
+    assert "Ray cannot be reached" in line
+    assert f"127.0.0.1:{port}" in line
