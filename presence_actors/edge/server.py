@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.edge.admission import (
@@ -103,7 +103,10 @@ class EdgeServer:
         application.add_routes(RestApi(self._driver, gateway_name=self._name).routes())
         application.on_response_prepare.append(_hide_server)
         self._runner = web.AppRunner(
-            application, access_log=None, shutdown_timeout=limits.close_ms / 1_000 + 1
+            application,
+            access_log=None,
+            logger=_http_log(),
+            shutdown_timeout=limits.close_ms / 1_000 + 1,
         )
         await self._runner.setup()
         self._site = web.SockSite(self._runner, listener, backlog=_BACKLOG)
@@ -187,6 +190,19 @@ class EdgeServer:
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
+
+
+def _http_log() -> logging.Logger:
+    """Where aiohttp logs our own faults; what a client sends that is no HTTP is not one of them."""
+    log = logging.getLogger(f"{__name__}.http")
+    if not log.filters:
+        log.addFilter(_is_our_fault)
+    return log
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, http_exceptions.HttpProcessingError)
 
 
 def _listen(host: str, port: int) -> socket.socket:

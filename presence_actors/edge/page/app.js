@@ -239,6 +239,8 @@ const STATES = { connecting: "connecting", live: "live", lost: "reconnecting", e
 function showLink(state, words = "") {
   const link = byId("link")
   link.dataset.state = state
+  // What is shown stays, but is no news any more.
+  document.body.classList.toggle("stale", state !== "live")
   setText(link, words || STATES[state])
 }
 

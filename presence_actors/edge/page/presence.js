@@ -5,7 +5,7 @@
 
 const SUBPROTOCOL = "presence.v1.json"
 const FIRST_RETRY_MS = 300
-const RETRY_MS_MAX = 20_000
+const RETRY_MS_MAX = 5_000
 const PONG_MS = 10_000
 const USERS_PER_FRAME = 200
 

@@ -384,8 +384,8 @@ def test_what_is_no_upgrade_is_told_what_this_address_is_for(play: Play) -> None
     play(story)
 
 
-def test_garbage_instead_of_http_is_refused(play: Play) -> None:
-    """Nobody else notices."""
+def test_garbage_instead_of_http_is_refused(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody else notices, and it does not fill the log."""
 
     async def story() -> None:
         async with Gateway() as gateway, witness(gateway):
@@ -397,6 +397,7 @@ def test_garbage_instead_of_http_is_refused(play: Play) -> None:
             await writer.wait_closed()
 
     play(story)
+    assert "Traceback" not in caplog.text
 
 
 def test_a_protocol_error_of_websocket_ends_the_connection(play: Play) -> None:
