@@ -4,13 +4,15 @@ It hosts the same machines as the real processes and carries the same bytes: pee
 frames are encoded and decoded on the way. One seed decides everything that is left to chance, so
 the same story under the same seed runs the same way. What does not happen here: Ray, sockets, TLS.
 
-Links between processes keep their order and lose everything while cut, in both directions or one.
-A client's connection is lost when either end dies; a client that is frozen keeps it open and says
-nothing, like a telephone in a tunnel.
+What happens between processes is in `network`. A process may pause, like one whose machine is
+suspended: what comes in waits, and it wakes up late. Its wall clock may be wrong. A client's
+connection is lost when either end dies; a client that is frozen keeps it open and says nothing,
+like a telephone in a tunnel.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,20 +24,12 @@ from presence_actors.config import ClusterConfig
 from presence_actors.core.effects import (
     Answer,
     CloseClient,
-    CloseConnection,
     Deliver,
     GatewayEffect,
-    OpenConnection,
-    Presence,
     ReplicaEffect,
-    Resolve,
-    Say,
     Send,
-    SessionEffect,
-    Tell,
 )
 from presence_actors.core.events import (
-    AppAsked,
     ClientConnected,
     ClientDisconnected,
     ClientRefused,
@@ -49,7 +43,6 @@ from presence_actors.core.events import (
     MessagesReceived,
     QueryReceived,
     ServerSent,
-    SessionEvent,
     Worker,
     WorkerEvent,
 )
@@ -67,15 +60,13 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import PeerMessage
 from presence_actors.core.session import SessionMachine
 from presence_actors.core.vocabulary import (
-    Bye,
-    ClientMessage,
-    Err,
     Identity,
-    Ok,
     ServerMessage,
 )
 from presence_actors.core.worker import WorkerMachine
-from presence_actors.wire.native import decode_client, decode_server, encode_client, encode_server
+from presence_actors.sim.client import Client
+from presence_actors.sim.network import Faults, Network
+from presence_actors.wire.native import decode_client, decode_server, encode_server
 from presence_actors.wire.peer import decode_frame, encode_frame
 from presence_actors.wire.refusals import FrameRefused
 
@@ -100,91 +91,8 @@ class _Process:
     wake_at: Instant | None = None
     #: Clients by connection, for a gateway.
     clients: dict[ConnectionId, Client] = field(default_factory=dict)
-
-
-class Client:
-    """A client: its session machine, and what it told its application."""
-
-    def __init__(self, world: World, name: str, machine: SessionMachine) -> None:
-        self._world = world
-        self.name = name
-        self.machine = machine
-        #: [(virtual milliseconds, what happened)].
-        self.told: list[tuple[int, Presence]] = []
-        self.answers: dict[RequestId, Ok | Err] = {}
-        self.frozen = False
-        self.closed = False
-        self._requests = count(1)
-        self._wake_at: Instant | None = None
-        #: The gateway process and connection, while there is one.
-        self.link: tuple[_Process, ConnectionId] | None = None
-        #: Grows with each connection, so that late frames of an old one are known.
-        self.dial = 0
-
-    def ask(self, message: ClientMessage) -> RequestId:
-        """The application wants something; the answer will be in `answers`."""
-        request = RequestId(next(self._requests))
-        self.post(AppAsked(request, message))
-        return request
-
-    def post(self, event: SessionEvent) -> None:
-        """An event for the session machine, now."""
-        if self.closed:
-            return
-        for effect in self.machine.handle(event, self._world.now):
-            self._carry_out(effect)
-        self.machine.check()
-        self._rewake()
-
-    def _rewake(self) -> None:
-        deadline = self.machine.deadline()
-        if deadline is None or self.closed:
-            return
-        if (
-            self._wake_at is None
-            or deadline < self._wake_at
-            or self._wake_at <= self._world.instant
-        ):
-            self._wake_at = Instant(max(deadline, self._world.instant))
-            self._world.at(self._wake_at, self._wake)
-
-    def _wake(self) -> None:
-        deadline = self.machine.deadline()
-        if self.closed or deadline is None or self.frozen:
-            return
-        if deadline <= self._world.instant:
-            self._wake_at = None
-            self.post(DeadlineReached())
-        else:
-            self._rewake()
-
-    def _carry_out(self, effect: SessionEffect) -> None:
-        match effect:
-            case OpenConnection(url=url):
-                self._world.dial(self, url)
-            case CloseConnection():
-                self._world.hang_up(self)
-            case Say(message=message):
-                self._world.say(self, encode_client(message), bye=isinstance(message, Bye))
-            case Resolve(request=request, answer=answer):
-                self.answers[request] = answer
-            case Tell(event=event):
-                self.told.append((self._world.elapsed_ms, event))
-
-    def freeze(self) -> None:
-        """The device sleeps: the connection stays, nothing comes or goes."""
-        self.frozen = True
-
-    def thaw(self) -> None:
-        """It wakes up."""
-        self.frozen = False
-        self._wake_at = None
-        self._rewake()
-
-    def vanish(self) -> None:
-        """The process is gone without a word, for good."""
-        self._world.hang_up(self)
-        self.closed = True
+    #: What came in while it was paused; None while it runs.
+    inbox: list[GatewayEvent | WorkerEvent] | None = None
 
 
 class World:
@@ -202,12 +110,14 @@ class World:
         self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
         self._order = count()
         self._connections = count(1)
-        #: Directed pairs of process names that cannot hear each other.
-        self._cuts: dict[tuple[NodeName, NodeName], None] = {}
-        #: When the last frame of a pair arrives: links keep order.
-        self._arrival: dict[tuple[NodeName, NodeName], Instant] = {}
+        self._network = Network(self.random)
+        #: {process name: how far its wall clock is ahead}.
+        self._ahead_ms: dict[NodeName, int] = {}
+        self._trace = hashlib.blake2b(digest_size=16)
         self.processes: dict[NodeName, _Process] = {}
         self.clients: list[Client] = []
+        #: {connection: the life of a gateway that it leads to}, dead ones, too.
+        self._serving: dict[ConnectionId, _Process] = {}
         self.answers: dict[RequestId, Answer] = {}
         self._requests = count(1)
         self.frames_carried = 0
@@ -223,6 +133,22 @@ class World:
     def now(self) -> Now:
         """The virtual time of everybody."""
         return Now(self.instant, WallMs(_WALL_START + self.elapsed_ms))
+
+    def now_at(self, name: NodeName) -> Now:
+        """The time as the clocks of a process have it."""
+        return Now(self.instant, WallMs(self.now.wall + self._ahead_ms.get(name, 0)))
+
+    def set_clock(self, name: NodeName, *, ahead_ms: int) -> None:
+        """The wall clock of a process, and of its later lives, is wrong by this from now on."""
+        self._ahead_ms[name] = ahead_ms
+
+    @property
+    def trace_hash(self) -> str:
+        """Names all that has happened so far: equal runs have equal hashes."""
+        return self._trace.hexdigest()
+
+    def _note(self, *what: object) -> None:
+        self._trace.update(repr((self.elapsed_ms, *what)).encode())
 
     @property
     def elapsed_ms(self) -> int:
@@ -252,9 +178,8 @@ class World:
     # Processes.
 
     def _start(self, name: NodeName, *, first: bool) -> None:
-        node = mint_node_id(
-            name, start_wall_ms=self.now.wall, random_64=self.random.getrandbits(64)
-        )
+        now = self.now_at(name)
+        node = mint_node_id(name, start_wall_ms=now.wall, random_64=self.random.getrandbits(64))
         config = self.config
         machine: WorkerMachine | GatewayMachine
         if name.partition("/")[2].startswith("w"):
@@ -264,7 +189,7 @@ class World:
                 replicas=config.replicas,
                 knobs=config.knobs,
                 first=first,
-                now=self.now,
+                now=now,
             )
         else:
             machine = GatewayMachine(
@@ -274,7 +199,7 @@ class World:
                 knobs=config.knobs,
                 rng=Random(self.random.getrandbits(64)),
                 url=self.url_of(name),
-                now=self.now,
+                now=now,
             )
         self.processes[name] = _Process(name, node, machine)
 
@@ -321,17 +246,33 @@ class World:
         self._start(name, first=False)
         self._post(self.processes[name], self._cluster())
 
+    def pause(self, name: NodeName) -> None:
+        """The process stands still: what comes in waits, and no deadline wakes it."""
+        self.processes[name].inbox = []
+
+    def resume(self, name: NodeName) -> None:
+        """It goes on: it reads what has come in meanwhile, and then finds what it has missed."""
+        process = self.processes[name]
+        waiting, process.inbox = process.inbox or [], None
+        for event in waiting:
+            self._post(process, event)
+        self._post(process, DeadlineReached())
+
     def _post(self, process: _Process, event: GatewayEvent | WorkerEvent) -> None:
         if not process.alive or self.processes.get(process.name) is not process:
             return
+        if process.inbox is not None:
+            process.inbox.append(event)
+            return
+        now = self.now_at(process.name)
         machine = process.machine
         effects: list[GatewayEffect] | list[ReplicaEffect]
         if isinstance(machine, WorkerMachine):
             if not isinstance(event, MessagesReceived | ClusterChanged | DeadlineReached):
                 raise TypeError(event)
-            effects = list(machine.handle(event, self.now))
+            effects = list(machine.handle(event, now))
         else:
-            effects = machine.handle(event, self.now)
+            effects = machine.handle(event, now)
         for effect in effects:
             self._carry_out(process, effect)
         machine.check()
@@ -350,6 +291,8 @@ class World:
         if process.wake_at != due:
             return
         process.wake_at = None
+        if process.inbox is not None:
+            return
         deadline = process.machine.deadline()
         if deadline is not None and deadline <= self.instant:
             self._post(process, DeadlineReached())
@@ -375,31 +318,31 @@ class World:
         """Nobody on the left hears anybody on the right, and (unless one-way) the reverse."""
         for one in left:
             for other in right:
-                self._cuts[(other, one)] = None
+                self._network.cut(other, one)
                 if not one_way:
-                    self._cuts[(one, other)] = None
+                    self._network.cut(one, other)
 
     def heal(self) -> None:
         """Everybody hears everybody."""
-        self._cuts = {}
+        self._network.heal()
+
+    def set_faults(self, faults: Faults) -> None:
+        """What may happen to frames from now on."""
+        self._network.faults = faults
 
     def _send(self, sender: _Process, to: NodeName, messages: list[PeerMessage]) -> None:
-        pair = (sender.name, to)
-        if pair in self._cuts:
-            return
         data = encode_frame(messages)
         self.frames_carried += 1
-        latency = _LATENCY_MS + int(self.random.random() * 2)
-        arrival = Instant(max(self.instant + latency, self._arrival.get(pair, 0)))
-        self._arrival[pair] = arrival
         node = sender.node
 
         def arrive() -> None:
             receiver = self.processes.get(to)
-            if receiver is not None and pair not in self._cuts:
+            if receiver is not None and not self._network.is_cut(sender.name, to):
+                self._note(to, data)
                 self._post(receiver, MessagesReceived(node, decode_frame(data)))
 
-        self.at(arrival, arrive)
+        for arrival in self._network.arrivals(sender.name, to, self.instant):
+            self.at(arrival, arrive)
 
     # Clients.
 
@@ -432,12 +375,22 @@ class World:
                 return
             connection = ConnectionId(next(self._connections))
             process.clients[connection] = client
-            client.link = (process, connection)
+            client.link = (process.name, connection)
+            self._serving[connection] = process
             identity = Identity(Namespace("default"), UserId(client.name))
             self._post(process, ClientConnected(connection, identity))
             client.post(ConnectionOpened(url))
 
         self.at(Instant(self.instant + _LATENCY_MS), arrive)
+
+    def drop(self, client: Client) -> None:
+        """The client's connection breaks, on both sides."""
+        if client.link is not None:
+            self._lose(client, _LOST, "the connection broke")
+            _, connection = client.link
+            process = self._serving[connection]
+            if process.clients.pop(connection, None) is not None:
+                self._post(process, ClientDisconnected(connection))
 
     def hang_up(self, client: Client) -> None:
         """The client's side of the connection closes."""
@@ -445,7 +398,8 @@ class World:
         client.dial += 1
         if link is None:
             return
-        process, connection = link
+        _, connection = link
+        process = self._serving[connection]
 
         def arrive() -> None:
             if process.clients.pop(connection, None) is not None:
@@ -457,10 +411,11 @@ class World:
         """A frame from the client to its gateway."""
         if client.link is None:
             return
-        process, connection = client.link
+        _, connection = client.link
+        process = self._serving[connection]
 
         def arrive() -> None:
-            if connection not in process.clients or client.frozen:
+            if connection not in process.clients:
                 return
             try:
                 message = decode_client(frame)
@@ -486,13 +441,14 @@ class World:
 
     def _carry_to(self, client: Client, attempt: int, frame: str) -> None:
         def arrive() -> None:
-            if client.dial != attempt or client.frozen or client.closed:
+            if client.dial != attempt or client.closed:
                 return
             message = decode_server(frame)
             if message is not None:
+                self._note(client.name, frame)
                 client.post(ServerSent(message))
 
-        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+        self.at(Instant(self.instant + _LATENCY_MS), lambda: client.meet(arrive))
 
     def _lose(self, client: Client, code: int, reason: str) -> None:
         attempt = client.dial
@@ -503,7 +459,7 @@ class World:
                 client.dial += 1
                 client.post(ConnectionLost(code, reason))
 
-        self.at(Instant(self.instant + _LATENCY_MS), arrive)
+        self.at(Instant(self.instant + _LATENCY_MS), lambda: client.meet(arrive))
 
     # Polling.
 
