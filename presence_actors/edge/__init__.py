@@ -4,6 +4,8 @@
 `tokens`         who a client is
 `admission`      which origins, hosts and addresses may come in at all
 `conn`           what the driver needs of a connection, whatever library serves it
+`limits`         what the edge allows, beside what a frame may hold
+`polls`          those who wait for one answer
 `driver`         connections to events, effects to connections
 `aiohttp_conn`   a connection of aiohttp
 `pages`          the page for people

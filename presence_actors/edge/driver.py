@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol, assert_never
@@ -27,9 +26,8 @@ from presence_actors.core.events import (
     GatewayEvent,
     QueryReceived,
 )
-from presence_actors.core.ids import ConnectionId, NodeName, RequestId, UserId
+from presence_actors.core.ids import ConnectionId, NodeName, UserId
 from presence_actors.core.instants import Instant, Now
-from presence_actors.core.limits import BAD_FRAMES_MAX, UNSENT_BYTES_MAX
 from presence_actors.core.messages import PeerMessage
 from presence_actors.core.vocabulary import (
     Bye,
@@ -41,17 +39,17 @@ from presence_actors.core.vocabulary import (
     Identity,
     ServerMessage,
 )
+from presence_actors.edge.admission import is_loopback
 from presence_actors.edge.conn import Adapter, Conn
+from presence_actors.edge.limits import EdgeLimits
+from presence_actors.edge.polls import Polls
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
-from presence_actors.errors import GatewayBusy, Unavailable
 from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
 from presence_actors.wire.native import closing_code
 from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["EdgeLimits", "GatewayDriver", "GatewayLike", "GatewayState"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["GatewayDriver", "GatewayLike", "GatewayState"]
 
 #: Close codes: 44xx stay away, 45xx come back later, 1012 go to another gateway.
 _CLOSE_BAD_FRAMES: Final = 4400
@@ -88,28 +86,6 @@ class GatewayLike(Protocol):
     def inspect(self) -> GatewayState:
         """Where it stands, for people."""
         ...
-
-
-class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the edge of one gateway allows; beside each, what happens beyond."""
-
-    #: A connection says `hello` within this. Beyond: close 4508.
-    hello_ms: int = 5_000
-    #: Connections that have not said `hello`, in all and of one address. Beyond: HTTP 503.
-    unauthenticated_max: int = 1_000
-    unauthenticated_per_address_max: int = 100
-    #: Connections in all. Beyond: HTTP 503. The server lowers it to what the process may open.
-    connections_max: int = 100_000
-    #: Queries of pollers that wait for an answer, and how long each waits. Beyond: HTTP 503.
-    queries_max: int = 1_000
-    query_ms: int = 2_000
-    #: What one client may be behind with reading when the next frame comes. Beyond: close 4513.
-    unsent_bytes_max: int = UNSENT_BYTES_MAX
-    #: How long a client has to answer the closing frame, and to read what was sent before it.
-    #: Beyond: the socket is cut off.
-    close_ms: int = 5_000
-    #: Unreadable frames of one connection that are answered. Beyond: close 4400.
-    bad_frames_max: int = BAD_FRAMES_MAX
 
 
 class _Client:
@@ -196,7 +172,7 @@ class GatewayDriver:
         )
         self._clients: dict[ConnectionId, _Client] = {}
         self._unauthenticated: Counter[str] = Counter()
-        self._queries: dict[RequestId, asyncio.Future[Answer]] = {}
+        self._polls = Polls()
         self._ids = itertools.count(1)
         self._dirty: list[_Client] = []
         self._flushing = False
@@ -230,7 +206,9 @@ class GatewayDriver:
             return "this gateway is stopping"
         if len(self._clients) >= self.limits.connections_max:
             return f"this gateway has {self.limits.connections_max} connections and takes no more"
-        if self._unauthenticated[address] >= self.limits.unauthenticated_per_address_max:
+        if self._unauthenticated[
+            address
+        ] >= self.limits.unauthenticated_per_address_max and not is_loopback(address):
             return "too many connections of this address have not said hello yet"
         if self._unauthenticated.total() >= self.limits.unauthenticated_max:
             return "too many connections have not said hello yet"
@@ -291,29 +269,11 @@ class GatewayDriver:
             GatewayBusy: Too many ask at the same time.
             Unavailable: No answer in time, or the gateway is stopping.
         """
-        if self.host.stopped:
-            raise Unavailable(what="the gateway is stopping", where="gateway", retry_after_ms=1_000)
-        if len(self._queries) >= self.limits.queries_max:
-            raise GatewayBusy(
-                what=f"{self.limits.queries_max} queries wait already",
-                where="gateway",
-                retry_after_ms=1_000,
-            )
-        request = RequestId(next(self._ids))
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queries[request] = answer
-        try:
-            self.host.post(QueryReceived(request, namespace, topics, users))
-            async with asyncio.timeout(self.limits.query_ms / 1_000):
-                return await answer
-        except TimeoutError as error:
-            raise Unavailable(
-                what=f"no answer within {self.limits.query_ms} ms",
-                where="gateway",
-                retry_after_ms=1_000,
-            ) from error
-        finally:
-            del self._queries[request]
+        return await self._polls.ask(
+            lambda request: self.host.post(QueryReceived(request, namespace, topics, users)),
+            stopped=self.host.stopped,
+            limits=self.limits,
+        )
 
     def drain(self, reason: str) -> None:
         """Have the machine send its clients elsewhere, at its own pace."""
@@ -329,11 +289,7 @@ class GatewayDriver:
             if not client.leaving:
                 self._close(client, _CLOSE_DRAIN, reason)
         self.host.close()
-        for answer in self._queries.values():
-            if not answer.done():
-                answer.set_exception(
-                    Unavailable(what=reason, where="gateway", retry_after_ms=1_000)
-                )
+        self._polls.stop(reason)
 
     # --- from connections to the machine --------------------------------------------------------
 
@@ -445,9 +401,7 @@ class GatewayDriver:
                 if client is not None:
                     self._close(client, effect.code, effect.reason)
             case Answer():
-                answer = self._queries.get(effect.request)
-                if answer is not None and not answer.done():
-                    answer.set_result(effect)
+                self._polls.answered(effect)
             case _:
                 assert_never(effect)
 

@@ -32,7 +32,8 @@ from presence_actors.core.vocabulary import (
     UserStatus,
     Welcome,
 )
-from presence_actors.edge.driver import EdgeLimits, GatewayDriver
+from presence_actors.edge.driver import GatewayDriver
+from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.server import EdgeServer
 from presence_actors.edge.tokens import TokenVerifier
 from presence_actors.wire.native import SUBPROTOCOL, encode_client

@@ -10,7 +10,7 @@ from presence_actors.core.events import ClientConnected, ClientDisconnected, Cli
 from presence_actors.core.ids import NodeName
 from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX, UNSENT_BYTES_MAX
 from presence_actors.core.vocabulary import Bye, Hello, Identity, Ok, Ping, Set
-from presence_actors.edge.driver import EdgeLimits
+from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.tokens import mint
 from tests.integration.edge.scripted import KEY, STEP_SECONDS, Gateway, Play, witness
 

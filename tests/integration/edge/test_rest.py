@@ -7,7 +7,8 @@ import pytest
 
 from presence_actors.core.events import QueryReceived
 from presence_actors.core.limits import QUERY_TOPICS_MAX
-from presence_actors.edge.driver import EdgeLimits, GatewayDriver
+from presence_actors.edge.driver import GatewayDriver
+from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.server import EdgeServer
 from presence_actors.edge.tokens import TokenVerifier, mint
 from presence_actors.errors import ConfigError, UsageError

@@ -8,7 +8,8 @@ from presence_actors.core.events import DrainRequested, GatewayEvent
 from presence_actors.core.ids import ConnectionId
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.vocabulary import Ok, ServerMessage
-from presence_actors.edge.driver import EdgeLimits, GatewayDriver
+from presence_actors.edge.driver import GatewayDriver
+from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.tokens import TokenVerifier
 from presence_actors.wire.native import NativeAdapter
 
@@ -190,6 +191,22 @@ def test_a_client_is_judged_by_what_it_was_behind_before_this_turn() -> None:
         ]
 
     play(story, unsent_bytes_max=100)
+
+
+def test_silent_connections_of_one_address_have_a_limit() -> None:
+    """Others still come in; and loopback is no one address."""
+
+    def story(driver: GatewayDriver, _machine: Machine, log: list[str]) -> list[str]:
+        adapter = NativeAdapter()
+        for address in ("192.0.2.1", "192.0.2.1", "127.0.0.1", "127.0.0.1"):
+            driver.opened(PaperConn(log, "a"), adapter=adapter, address=address)
+        assert driver.refusal("192.0.2.1") is not None
+        assert driver.refusal("192.0.2.2") is None
+        assert driver.refusal("127.0.0.1") is None
+        assert driver.unauthenticated == 4
+        return []
+
+    play(story, unauthenticated_per_address_max=2)
 
 
 def test_a_large_fan_out_is_written_in_slices() -> None:

@@ -1,0 +1,32 @@
+"""What the edge of one gateway allows; what a frame may hold stands in `core.limits`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from presence_actors.core.limits import BAD_FRAMES_MAX, UNSENT_BYTES_MAX
+
+__all__ = ["EdgeLimits"]
+
+
+class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the edge of one gateway allows; beside each, what happens beyond."""
+
+    #: A connection says `hello` within this. Beyond: close 4508.
+    hello_ms: int = 5_000
+    #: Connections that have not said `hello`, in all and of one address. Beyond: HTTP 503.
+    #: Loopback is no one address: behind it are a proxy's clients, or a test's.
+    unauthenticated_max: int = 1_000
+    unauthenticated_per_address_max: int = 100
+    #: Connections in all. Beyond: HTTP 503. The server lowers it to what the process may open.
+    connections_max: int = 100_000
+    #: Queries of pollers that wait for an answer, and how long each waits. Beyond: HTTP 503.
+    queries_max: int = 1_000
+    query_ms: int = 2_000
+    #: What one client may be behind with reading when the next frame comes. Beyond: close 4513.
+    unsent_bytes_max: int = UNSENT_BYTES_MAX
+    #: How long a client has to answer the closing frame, and to read what was sent before it.
+    #: Beyond: the socket is cut off.
+    close_ms: int = 5_000
+    #: Unreadable frames of one connection that are answered. Beyond: close 4400.
+    bad_frames_max: int = BAD_FRAMES_MAX

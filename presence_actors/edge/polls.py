@@ -1,0 +1,69 @@
+"""Polls that wait for the machine's answer: bounded in number and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+from presence_actors.core.effects import Answer
+from presence_actors.core.ids import RequestId
+from presence_actors.edge.limits import EdgeLimits
+from presence_actors.errors import GatewayBusy, Unavailable
+
+__all__ = ["Polls"]
+
+_RETRY_MS = 1_000
+
+
+class Polls:
+    """Who waits for which answer."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[RequestId, asyncio.Future[Answer]] = {}
+        self._ids = itertools.count(1)
+
+    async def ask(
+        self, post: Callable[[RequestId], None], *, stopped: bool, limits: EdgeLimits
+    ) -> Answer:
+        """The answer to what `post` asks for under the number that it is given.
+
+        Raises:
+            GatewayBusy: Too many wait already.
+            Unavailable: No answer in time, or the gateway is stopping.
+        """
+        if stopped:
+            raise _unavailable("the gateway is stopping")
+        if len(self._waiting) >= limits.queries_max:
+            raise GatewayBusy(
+                what=f"{limits.queries_max} polls wait already",
+                where="the gateway",
+                retry_after_ms=_RETRY_MS,
+            )
+        request = RequestId(next(self._ids))
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = answer
+        try:
+            post(request)
+            async with asyncio.timeout(limits.query_ms / 1_000):
+                return await answer
+        except TimeoutError as error:
+            raise _unavailable(f"no answer within {limits.query_ms} ms") from error
+        finally:
+            del self._waiting[request]
+
+    def answered(self, answer: Answer) -> None:
+        """An answer has come; one that comes too late is dropped."""
+        waiting = self._waiting.get(answer.request)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+    def stop(self, reason: str) -> None:
+        """Nobody gets an answer any more."""
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(_unavailable(reason))
+
+
+def _unavailable(what: str) -> Unavailable:
+    return Unavailable(what=what, where="the gateway", retry_after_ms=_RETRY_MS)
