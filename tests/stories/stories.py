@@ -217,6 +217,21 @@ async def a_gateway_is_killed(stage: Stage) -> None:
     assert set(watcher.who("hall")) == names
 
 
+async def _change_on_both_sides(stage: Stage, everybody: list[Person]) -> None:
+    alice, desk, carol, phone = everybody
+    await desk.set_intent("dnd", text="left side")
+    await phone.set_intent("away", text="right side")
+    await alice.update("lobby", side="left")
+    await carol.update("lobby", side="right")
+    left_guest = await stage.person("lena", gateway=0)
+    right_guest = await stage.person("rick", gateway=1)
+    await left_guest.join("lobby")
+    await right_guest.join("lobby")
+    # Comes and goes while the other side cannot hear it: nobody there must ever know.
+    await alice.join("den")
+    await alice.leave("den")
+
+
 async def two_sides_of_a_cut(stage: Stage) -> None:
     """Both sides go on; nobody is offline by the cut; after it, watchers get the net and no more.
 
@@ -240,17 +255,7 @@ async def two_sides_of_a_cut(stage: Stage) -> None:
     before = {id(person): len(person.heard) for person in everybody}
     await stage.cut(["w0", "g0"], ["w1", "g1"])
     await stage.elapse(1_000)
-    await desk.set_intent("dnd", text="left side")
-    await phone.set_intent("away", text="right side")
-    await alice.update("lobby", side="left")
-    await carol.update("lobby", side="right")
-    left_guest = await stage.person("lena", gateway=0)
-    right_guest = await stage.person("rick", gateway=1)
-    await left_guest.join("lobby")
-    await right_guest.join("lobby")
-    # Comes and goes while the other side cannot hear it: nobody there must ever know.
-    await alice.join("den")
-    await alice.leave("den")
+    await _change_on_both_sides(stage, everybody)
     await stage.elapse(8_000)
     assert set(alice.who("lobby")) == names | {"lena"}
     assert set(carol.who("lobby")) == names | {"rick"}
