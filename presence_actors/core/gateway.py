@@ -137,6 +137,7 @@ class GatewayMachine:
         self._choices = Choices()
         self._heartbeats = 0
         self._now = now
+        self._due: Instant | None = now.instant
         self._out: list[GatewayEffect] = []
 
     # The contract.
@@ -144,6 +145,19 @@ class GatewayMachine:
     def handle(self, event: GatewayEvent, now: Now) -> list[GatewayEffect]:
         """Takes in one event; what is to be done about it."""
         self._now = now
+        if isinstance(event, ClientSent) and isinstance(event.message, Ping):
+            # The most frequent event by far. It moves one lease further away and nothing else, so
+            # nothing falls due by it that did not fall due before.
+            self._on_ping(event.connection, event.message)
+            if self._due is not None and now.instant < self._due:
+                return self._take_out()
+        else:
+            self._take_in(event)
+        self._run_due()
+        self._due = self._next_due()
+        return self._take_out()
+
+    def _take_in(self, event: GatewayEvent) -> None:
         match event:
             case ClientSent(connection=connection, message=message):
                 self._on_client(connection, message)
@@ -157,20 +171,24 @@ class GatewayMachine:
             case ClientRefused(connection=connection):
                 self._on_refused(connection)
             case QueryReceived():
-                self._polling.note_query(event, now)
+                self._polling.note_query(event, self._now)
             case ClusterChanged():
                 self._gateways = dict(sorted(event.gateways.items()))
-                self._attachments.note_cluster(event, now)
+                self._attachments.note_cluster(event, self._now)
             case DrainRequested(reason=reason):
                 self._on_drain(reason)
             case DeadlineReached():
                 pass
-        self._run_due()
+
+    def deadline(self) -> Instant | None:
+        """At or before the earliest of leases, beats, flushes and ticks."""
+        return self._due
+
+    def _take_out(self) -> list[GatewayEffect]:
         out, self._out = self._out, []
         return out
 
-    def deadline(self) -> Instant | None:
-        """The earliest of leases, beats, flushes and ticks."""
+    def _next_due(self) -> Instant | None:
         instants = [
             self._attachments.deadline(),
             self._watching.deadline(),
@@ -288,9 +306,8 @@ class GatewayMachine:
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
             return
         match message:
-            case Ping(t=t):
-                self._heartbeats += 1
-                self._tell(connection_id, Pong(t=t, server_ms=self._now.wall))
+            case Ping():
+                self._on_ping(connection_id, message)
             case Set():
                 self._on_set(connection_id, session, message)
             case Patch():
@@ -306,6 +323,17 @@ class GatewayMachine:
             case Bye():
                 connection.said_bye = True
                 self._on_disconnected(connection_id, orderly=True)
+
+    def _on_ping(self, connection_id: ConnectionId, ping: Ping) -> None:
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        self._renew(connection_id)
+        if connection.session is None:
+            self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
+            return
+        self._heartbeats += 1
+        self._tell(connection_id, Pong(t=ping.t, server_ms=self._now.wall))
 
     def _on_hello(self, connection_id: ConnectionId, connection: Connection, hello: Hello) -> None:
         status = EntryStatus.of(hello.status)

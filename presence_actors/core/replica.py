@@ -118,7 +118,7 @@ class ReplicaMachine:
         out, self._out = self._out, []
         return out
 
-    def deadline(self) -> Instant | None:
+    def deadline(self) -> Instant:
         """The next gossip round or flush."""
         instants = [self._gossip.next_round]
         for attachment in self._attached:
@@ -315,7 +315,7 @@ class ReplicaMachine:
                 attachment.keys[row.key] = None
             else:
                 attachment.keys.pop(row.key, None)
-                if held is None or not held.live:
+                if held is not None and not held.live:
                     continue
             if held is not None and (
                 row.epoch < held.epoch or (row.epoch == held.epoch and not held.live)
