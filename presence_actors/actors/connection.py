@@ -1,9 +1,12 @@
 """This process's connection to Ray: one at a time."""
 
+import contextlib
 import logging
 import os
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import ray
@@ -45,14 +48,15 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
         os.environ[key] = value
     _reread_settings()
     try:
-        ray.init(
-            address=address,
-            namespace=namespace_of(zone),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Else Ray looks for the node of this machine's outer address, and does not find ours.
-            _node_ip_address="127.0.0.1" if address.startswith("127.") else None,
-        )
+        with _own_termination():
+            ray.init(
+                address=address,
+                namespace=namespace_of(zone),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                # Else Ray looks for a node at this machine's outer address, and finds none.
+                _node_ip_address="127.0.0.1" if address.startswith("127.") else None,
+            )
     # Ray raises whatever its layers happen to raise: ConnectionError, RuntimeError, RpcError...
     except Exception as error:
         close()
@@ -62,6 +66,19 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
             "and RAY_AUTH_TOKEN_PATH",
             where=address,
         ) from error
+
+
+@contextlib.contextmanager
+def _own_termination() -> Iterator[None]:
+    """Give SIGTERM back to whoever handled it before: Ray would end the process without asking."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def close() -> None:

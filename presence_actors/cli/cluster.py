@@ -1,7 +1,9 @@
 """`presence up | status | down | fault`: a cluster and its operator."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -118,7 +120,7 @@ def up(  # noqa: PLR0913  # each is an option
     require_ray()
     from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
 
-    with _err.status("Starting Ray") as line:
+    with _stages("Starting Ray") as tell:
         cluster = Cluster.start(
             config,
             state_dir=state_dir_of(zone),
@@ -126,7 +128,7 @@ def up(  # noqa: PLR0913  # each is an option
             token_key=token_key,
             allowed_origins=origin or [],
             wait=wait,
-            progress=lambda stage: line.update(f"Waiting for {stage}"),
+            progress=lambda stage: tell(f"Waiting for {stage}"),
         )
         urls = cluster.gateway_urls
     _out.print(f"cluster {zone} {'is up' if wait else 'is starting'}: {', '.join(urls)}")
@@ -159,7 +161,7 @@ def down(*, zone: Zone = "a", address: Address = None) -> None:
     from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
 
     cluster = Cluster.find(zone, state_dir=state_dir_of(zone), address=address)
-    with _err.status("Ending"):
+    with _stages("Ending"):
         cluster.stop()
     _out.print(f"cluster {zone} is down")
 
@@ -218,6 +220,19 @@ def loss(
 def heal(*, zone: Zone = "a", address: Address = None) -> None:
     """End all faults."""
     _report(_attach(zone, address).heal())
+
+
+@contextlib.contextmanager
+def _stages(first: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is being waited for, for people only.
+
+    Elsewhere it would be noise, and its thread would take signals that the main thread holds back.
+    """
+    if not _err.is_terminal:
+        yield lambda _stage: None
+        return
+    with _err.status(first) as line:
+        yield line.update
 
 
 def _report(untold: list[str]) -> None:

@@ -35,7 +35,8 @@ def start_cluster(state_dir: Path, **changes: Any) -> Cluster:
     settings = {"faults": True, "knobs": SHORT_KNOBS, **changes}
     config = ClusterConfig(**settings)
     port = first_of_free_ports(config.gateways)
-    return Cluster.start(msgspec.structs.replace(config, port=port), state_dir=state_dir)
+    config = msgspec.structs.replace(config, port=port)
+    return Cluster.start(config, state_dir=state_dir, tied=True)
 
 
 @pytest.fixture(scope="session")
