@@ -49,6 +49,7 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.limits import (
     BAD_FRAMES_MAX,
+    META_BYTES_MAX,
     RESUME_MAX,
     ROOMS_PER_SESSION_MAX,
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
@@ -65,6 +66,7 @@ from presence_actors.core.sessions import (
     Connection,
     Session,
     merge_patch,
+    meta_size,
 )
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.values import (
@@ -415,6 +417,11 @@ class GatewayMachine:
             self._refuse_not_joined(connection_id, message.id, message.topic)
             return
         meta = merge_patch(held.meta, message.meta)
+        size = meta_size(meta)
+        if size > META_BYTES_MAX:
+            words = f"meta would have {size} bytes; at most {META_BYTES_MAX} are allowed"
+            self._refuse(connection_id, message.id, ErrorCode.TOO_LONG, words)
+            return
         since = self._holding.hold(session, topic, held.since, meta, self._now)
         self._accept(connection_id, message.id, since)
 

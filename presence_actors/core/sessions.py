@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from crdt import Origin, Row, Stamp, epoch_resume
 from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import (
@@ -28,7 +30,15 @@ from presence_actors.core.values import (
 )
 from presence_actors.core.vocabulary import Identity
 
-__all__ = ["Connection", "HeldEntry", "Session", "SessionKey", "merge_patch", "session_start"]
+__all__ = [
+    "Connection",
+    "HeldEntry",
+    "Session",
+    "SessionKey",
+    "merge_patch",
+    "meta_size",
+    "session_start",
+]
 
 SessionKey = tuple[str, str, str]
 _NO_STAMP = Stamp(0)
@@ -182,6 +192,11 @@ class Session:
         """The rooms it is in."""
         own = self.topic
         return (topic for topic in self.entries if topic != own)
+
+
+def meta_size(meta: Meta) -> int:
+    """Bytes of a meta as JSON: single patches that are small enough can add up."""
+    return len(msgspec.json.encode(meta))
 
 
 def merge_patch(target: Meta, patch: Meta) -> Meta:
