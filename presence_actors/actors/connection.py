@@ -55,7 +55,7 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 # Else Ray looks for a node at this machine's outer address, and finds none.
-                _node_ip_address="127.0.0.1" if address.startswith("127.") else None,
+                _node_ip_address=address.rpartition(":")[0] if address.startswith("127.") else None,
             )
     # Ray raises whatever its layers happen to raise: ConnectionError, RuntimeError, RpcError...
     except Exception as error:
