@@ -145,7 +145,7 @@ class Attachments:
         for link in self._links:
             if link.worker is None:
                 continue
-            if self._is_silent(link.worker, now):
+            if self._is_silent(link.worker, now) or self._is_worse(link, now):
                 link.detach(now)
             elif link.attached:
                 numbers[link.worker][link.shard] = link.number
@@ -208,6 +208,16 @@ class Attachments:
         alive = [name for name in link.candidates if not self._is_silent(name, now)]
         ready = [name for name in alive if link.shard in self._workers[name].ready]
         return next(iter(ready or alive), None)
+
+    def _is_worse(self, link: ShardLink, now: Now) -> bool:
+        """Whether another replica may vouch for absence and the present one may not."""
+        best = self._best(link, now)
+        return (
+            link.worker is not None
+            and best is not None
+            and link.shard not in self._workers[link.worker].ready
+            and link.shard in self._workers[best].ready
+        )
 
     def _is_silent(self, name: NodeName, now: Now) -> bool:
         heard = self._workers[name].heard

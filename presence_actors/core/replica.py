@@ -159,6 +159,10 @@ class ReplicaMachine:
         """Whether this replica may vouch for absence."""
         return self._ready_at is not None
 
+    def may_serve(self, now: Now) -> bool:
+        """Whether gateways should prefer this replica: it may vouch for absence, and may stamp."""
+        return self.is_ready and self._store.is_clock_usable(now)
+
     def maps(self) -> tuple[LWWMap, LWWMap]:
         """The two maps, to be read by checkers and tests."""
         return self._store.maps
@@ -169,6 +173,7 @@ class ReplicaMachine:
         names = replicas_of(self._shard, event.workers, replicas=self._replicas)
         mine = name_of(self._node)
         self._gossip.note_peers((name for name in names if name != mine), self._now)
+        self._holders.keep_only(names)
 
     def _on_message(self, sender: NodeId, message: PeerMessage) -> None:
         match message:
@@ -475,7 +480,9 @@ class ReplicaMachine:
 
     def _reach_now(self) -> Reach:
         knobs = self._knobs
-        origins = self._store.silent_origins(self._now, after_ms=knobs.unreachable_after_ms)
+        peers = [peer.node for _, peer in self._gossip if peer.node is not None]
+        after_ms = knobs.unreachable_after_ms
+        origins = self._store.silent_origins(peers, self._now, after_ms=after_ms)
         holders = {
             gateway: since
             for gateway, since in self._holders.silent().items()

@@ -144,7 +144,7 @@ class WorkerMachine:
         for shard in beat.attachments:
             if shard in self._replicas:
                 by_shard.setdefault(shard, []).append(beat)
-        ready = [shard for shard, replica in self._replicas.items() if replica.is_ready]
+        ready = [shard for shard, replica in self._replicas.items() if replica.may_serve(self._now)]
         batch.take([Send(name_of(sender), [BeatAck(self._node, ready)])])
 
 
