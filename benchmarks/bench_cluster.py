@@ -244,7 +244,7 @@ def running_cluster(plan: Plan, steps: Steps) -> Iterator[Cluster]:
         port=_free_ports(plan.gateways),
     )
     with tempfile.TemporaryDirectory(prefix="presence-bench-") as folder:
-        cluster = Cluster.start(config, state_dir=Path(folder) / "bench")
+        cluster = Cluster.start(config, state_dir=Path(folder) / "bench", tied=True)
         try:
             yield cluster
         finally:

@@ -99,6 +99,7 @@ def run(plan: Plan, console: Console) -> None:
                     cluster = Cluster.start(
                         config,
                         state_dir=Path(folder) / _ZONE,
+                        tied=True,
                         progress=lambda stage: line.update(f"Waiting for {stage}"),
                     )
                     ending.callback(_undisturbed(cluster.stop))
