@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import sys
+import signal
 import time
 from array import array
 from collections.abc import AsyncIterator
@@ -328,6 +328,8 @@ async def _schedule(rate: float, seconds: float, lags: array[int]) -> AsyncItera
 
 def _serve(pipe: Connection) -> None:
     """The load's process: obey until the pipe closes."""
+    # Ctrl-C is for whoever started it, and ends it through the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     async def serve() -> None:
         crowd = _Crowd()
@@ -377,4 +379,3 @@ class Load:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import signal
 import socket
 from multiprocessing.connection import Connection
 from typing import cast
@@ -22,15 +23,16 @@ _PING = msgspec.json.Decoder(dict[str, object])
 
 async def counting_server(listener: socket.socket) -> None:
     """An aiohttp server that counts heartbeats and answers them, and knows nothing of presence."""
-    counts = {"pings": 0}
+    pings = 0
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
+        nonlocal pings
         answers = web.WebSocketResponse(protocols=(SUBPROTOCOL,), compress=False)
         await answers.prepare(request)
         async for message in answers:
             if message.type is WSMsgType.TEXT:
                 ping = _PING.decode(message.data)
-                counts["pings"] += 1
+                pings += 1
                 await answers.send_str(f'{{"type":"pong","t":{ping["t"]}}}')
         return answers
 
@@ -60,6 +62,7 @@ async def echo_server(listener: socket.socket) -> None:
 
 
 def _serve(pipe: Connection, kind: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     pipe.send(listener.getsockname()[1])
     uvloop.run(counting_server(listener) if kind == "counting" else echo_server(listener))
