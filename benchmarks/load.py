@@ -25,6 +25,7 @@ from presence_actors.wire.native import SUBPROTOCOL, encode_client
 
 __all__ = [
     "ChangeLoad",
+    "Command",
     "Connect",
     "HeartbeatLoad",
     "Idle",
@@ -66,8 +67,9 @@ class ChangeLoad(msgspec.Struct, frozen=True, tag=True):
 
 
 class HeartbeatLoad(msgspec.Struct, frozen=True, tag=True):
-    """Send heartbeats, each client in its turn, so many a second."""
+    """Send heartbeats, each client of one port in its turn, so many a second."""
 
+    port: int
     rate: float
     seconds: float
 
@@ -288,9 +290,10 @@ class _Crowd:
         return sent
 
     async def _beat(self, load: HeartbeatLoad, lags: array[int]) -> int:
+        clients = [client for client in self.clients if client.port == load.port]
         sent = 0
         async for due in _schedule(load.rate, load.seconds, lags):
-            client = self.clients[sent % len(self.clients)]
+            client = clients[sent % len(clients)]
             client.send(client_frame(b'{"type":"ping","t":%d}' % due))
             sent += 1
         return sent

@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import socket
 from multiprocessing.connection import Connection
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 import uvloop
@@ -15,7 +15,9 @@ from aiohttp import WSMsgType, web
 
 from presence_actors.wire.native import SUBPROTOCOL
 
-__all__ = ["Yardstick", "counting_server", "echo_server"]
+__all__ = ["Kind", "Yardstick", "counting_server", "echo_server"]
+
+Kind = Literal["counting", "echo"]
 
 _BACKLOG = 4_096
 _PING = msgspec.json.Decoder(dict[str, object])
@@ -61,7 +63,7 @@ async def echo_server(listener: socket.socket) -> None:
     await server.serve_forever()
 
 
-def _serve(pipe: Connection, kind: str) -> None:
+def _serve(pipe: Connection, kind: Kind) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     pipe.send(listener.getsockname()[1])
@@ -69,9 +71,9 @@ def _serve(pipe: Connection, kind: str) -> None:
 
 
 class Yardstick:
-    """A server in a process of its own: `counting` or `echo`."""
+    """A server in a process of its own."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: Kind) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, kind), daemon=True)
