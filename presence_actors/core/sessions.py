@@ -107,6 +107,7 @@ class Session:
         "session",
         "since",
         "status",
+        "sure",
         "user",
     )
 
@@ -130,6 +131,8 @@ class Session:
         self.connection: ConnectionId | None = None
         self.entries: dict[Topic, HeldEntry] = {}
         self.hidden = False
+        #: Whether `hidden` is known, and not only guessed.
+        self.sure = False
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
         self.replaced = False
@@ -171,7 +174,7 @@ class Session:
             stamp=_NO_STAMP,
             origin=_NO_ORIGIN,
             epoch=held.epoch,
-            status=pack_status(self.status, hidden=self.hidden),
+            status=pack_status(self.status, hidden=self.hidden, unsure=not self.sure),
             holder=holder,
             value=encode_value(value),
         )
