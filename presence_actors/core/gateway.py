@@ -42,7 +42,6 @@ from presence_actors.core.ids import (
     ConnectionId,
     NodeId,
     NodeName,
-    SessionId,
     Topic,
     name_of,
 )
@@ -68,6 +67,8 @@ from presence_actors.core.sessions import (
     Session,
     merge_patch,
     meta_size,
+    mint_session,
+    welcome_of,
 )
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.values import (
@@ -94,7 +95,6 @@ from presence_actors.core.vocabulary import (
     Sub,
     Unset,
     Unsub,
-    Welcome,
 )
 from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
@@ -352,7 +352,7 @@ class GatewayMachine:
             self._close(connection_id, _CLOSE_BAD, "bad hello")
             return
         identity = connection.identity
-        session_id = hello.session or self._mint_session()
+        session_id = hello.session or mint_session(self._now.wall, self._rng)
         key = (str(identity.namespace), str(identity.user), str(session_id))
         session = self._holding.get(key)
         if session is None:
@@ -366,27 +366,14 @@ class GatewayMachine:
             self._holding.resume(session, hello, status, self._now)
         session.connection = connection_id
         connection.session = key
-        self._tell(connection_id, self._welcome(session))
-
-    def _welcome(self, session: Session) -> Welcome:
-        knobs = self._knobs
-        return Welcome(
-            session=session.session,
-            user=session.user,
-            resume=session.resume,
-            since=session.since,
-            heartbeat_ms=knobs.heartbeat_ms,
-            lease_ms=knobs.client_lease_ms,
-            grace_ms=knobs.grace_connection_ms,
-            grace_gateway_ms=knobs.grace_gateway_ms,
-            server_ms=self._now.wall,
+        welcome = welcome_of(
+            session,
+            self._knobs,
             gateway=name_of(self._node),
             gateways=list(self._gateways.values()),
+            wall=self._now.wall,
         )
-
-    def _mint_session(self) -> SessionId:
-        """A session id: its start, so that this survives any gateway, and 96 random bits."""
-        return SessionId(f"{self._now.wall:012x}-{self._rng.getrandbits(96):024x}")
+        self._tell(connection_id, welcome)
 
     def _on_set(self, connection_id: ConnectionId, session: Session, message: Set) -> None:
         if message.status is not None:
