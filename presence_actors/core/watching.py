@@ -263,6 +263,7 @@ class Watching:
         if hearers:
             yield Deliver(hearers, judged)
         cursor = self._cursor(view)
+        newest = WallMs(now.wall + self._knobs.drift_ms_max)
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
             seen = waiting.cursor
@@ -270,7 +271,7 @@ class Watching:
             if seen is None or resumed is None:
                 plain.append(connection)
             else:
-                view.note_resumed(connection, seen, self._link(view).vectors[PRESENCE])
+                view.note_resumed(connection, seen, newest)
                 yield Deliver([connection], resumed)
         if plain:
             for part in view.snapshot(cursor):

@@ -279,10 +279,12 @@ def test_who_hops_across_a_cut_hears_the_end_of_what_was_seen_on_the_other_side(
     alice = arrive(world, "alice", [1])
     world.run(1_200)
     bob = arrive(world, "bob", [1])  # A diff with a fresh cursor.
-    assert in_room(watcher) == ["alice", "bob"]
+    carol = arrive(world, "carol", [1])  # One without: the cursor comes once in a second.
+    assert in_room(watcher) == ["alice", "bob", "carol"]
     world.kill(G[1], restart_after_ms=None)
     alice.vanish()
     bob.vanish()
+    carol.vanish()
     world.run(ALL_OVER_MS)
     world.heal()
     world.run(ALL_OVER_MS)
