@@ -114,14 +114,12 @@ class GatewayMachine:
         replicas: int,
         knobs: Knobs,
         rng: Rng,
-        url: str,
         now: Now,
         host: str = "",
     ) -> None:
         self._node = node
         self._knobs = knobs
         self._rng = rng
-        self._url = url
         self._gateways: dict[NodeName, str] = {}
         self._attachments = Attachments(
             node, host=host, shards=shards, replicas=replicas, knobs=knobs, now=now
