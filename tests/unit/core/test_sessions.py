@@ -1,175 +1,128 @@
-"""Sessions: ids that tell when they began, entries and their epochs, patches."""
+"""Sessions of one gateway, and their entries as rows."""
 
 from __future__ import annotations
 
-import random
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from presence_actors.config import Knobs
-from presence_actors.core.epochs import entry_epoch, refuting_epoch
-from presence_actors.core.ids import Namespace, NodeId, SessionId, Topic, UserId
+from crdt import epoch_resume
+from presence_actors.core.epochs import attachment_of, entry_epoch
+from presence_actors.core.ids import Namespace, Topic
 from presence_actors.core.instants import WallMs
-from presence_actors.core.sessions import (
-    Connection,
-    Session,
-    merge_patch,
-    meta_size,
-    mint_session,
-    session_start,
-    welcome_of,
-)
+from presence_actors.core.sessions import Session, merge_patch, meta_size, session_start
 from presence_actors.core.values import (
-    EndValue,
     EntryStatus,
-    EntryValue,
     LeaveReason,
     decode_end,
     decode_entry,
-    pack_status,
+    entry_status,
+    is_hidden,
 )
-from presence_actors.core.vocabulary import Identity, Welcome
+from presence_actors.core.vocabulary import Identity
+from tests.unit.core.building import G0, LOBBY, session, user
 
-IDENTITY = Identity(namespace=Namespace("default"), user=UserId("alice"))
 OWN = Topic("default/user:alice")
-ROOM = Topic("default/room:lobby")
-GATEWAY = NodeId("a/g0/01")
-SINCE = WallMs(1_000)
+SINCE = WallMs(5)
 
 
-def session(resume: int = 2) -> Session:
-    """Alice's browser."""
+def alice(resume: int = 0) -> Session:
+    """A session of alice's desktop."""
     return Session(
-        IDENTITY,
-        SessionId("s1"),
+        Identity(Namespace("default"), user("alice")),
+        session("s1"),
         resume=resume,
-        status=EntryStatus.ONLINE,
-        device="web",
+        status=EntryStatus.AWAY,
+        device="desktop",
         since=SINCE,
     )
 
 
-def test_a_minted_id_tells_when_the_session_began() -> None:
-    """At any gateway, for ever."""
-    minted = mint_session(WallMs(1_760_000_000_123), random.Random(1))
-    assert session_start(minted) == 1_760_000_000_123
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("000000000064-00ff", 100),
+        ("000000000064", 100),
+        ("00000000006-00ff", None),
+        ("zzzzzzzzzzzz-00ff", None),
+        ("", None),
+        ("my own session", None),
+    ],
+)
+def test_a_session_that_we_named_says_when_it_began(text: str, start: int | None) -> None:
+    """Any other name says nothing, and is no error."""
+    assert session_start(text) == start
 
 
-def test_two_minted_ids_of_one_moment_differ() -> None:
-    """Chance keeps them apart; no id can be guessed from another."""
-    rng = random.Random(1)
-    assert mint_session(SINCE, rng) != mint_session(SINCE, rng)
+@given(st.text())
+def test_no_name_of_a_session_is_an_error(text: str) -> None:
+    """Clients choose them."""
+    session_start(text)
 
 
-@pytest.mark.parametrize("strange", ["", "abc", "0123456789zz-00", "0123456789ab0-00", "-00"])
-def test_an_id_that_a_client_made_up_tells_no_start(strange: str) -> None:
-    """Another length, or no number."""
-    assert session_start(strange) is None
-
-
-def test_a_new_connection_carries_no_session_and_watches_nothing() -> None:
-    """Before its hello."""
-    connection = Connection(IDENTITY)
-    assert connection.identity == IDENTITY
-    assert (connection.session, connection.topics) == (None, {})
-    assert (connection.bad_frames, connection.said_bye) == (0, False)
-
-
-def test_a_session_is_known_by_tenant_user_and_id_and_has_the_users_topic() -> None:
-    """Two tenants may have the same user with the same session id."""
-    found = session()
+def test_a_session_has_a_name_a_topic_and_rooms() -> None:
+    """Its own topic is no room."""
+    found = alice()
+    found.hold(OWN, attachment=1, since=SINCE, meta={})
+    found.hold(LOBBY, attachment=1, since=SINCE, meta={})
     assert found.key == ("default", "alice", "s1")
     assert found.topic == OWN
+    assert list(found.rooms()) == [LOBBY]
 
 
-def test_an_entry_is_held_under_resume_and_attachment() -> None:
-    """A later change keeps its start, takes the new meta, and never lowers its epoch."""
-    found = session(resume=2)
-    held = found.hold(ROOM, attachment=3, since=WallMs(5_000), meta={"a": 1})
-    assert (held.epoch, held.since) == (entry_epoch(resume=2, attachment=3), 5_000)
-    again = found.hold(ROOM, attachment=1, since=WallMs(9_000), meta={"b": 2})
-    assert again is held
-    assert (held.epoch, held.since) == (entry_epoch(resume=2, attachment=3), 5_000)
-    assert held.meta == {"b": 2}
+def test_an_entry_is_a_row_of_its_holder_without_a_stamp() -> None:
+    """The replica stamps it."""
+    found = alice(resume=2)
+    found.sure = True
+    found.hold(LOBBY, attachment=3, since=SINCE, meta={"a": 1})
+    row = found.row(LOBBY, G0)
+    assert (row.key, row.stamp, row.origin, row.holder) == ((LOBBY, "alice", "s1"), 0, "", G0)
+    assert row.epoch == entry_epoch(resume=2, attachment=3)
+    assert (entry_status(row.status), is_hidden(row.status)) == (EntryStatus.AWAY, False)
+    value = decode_entry(row.value)
+    assert (value.since, value.device, value.meta) == (SINCE, "desktop", {"a": 1})
 
 
-def test_the_rooms_of_a_session_are_its_entries_without_the_users_topic() -> None:
-    """The own topic is the gateway's doing, not the client's."""
-    found = session()
-    found.hold(OWN, attachment=1, since=SINCE, meta={})
-    found.hold(ROOM, attachment=1, since=SINCE, meta={})
-    assert list(found.rooms()) == [ROOM]
+def test_an_end_carries_the_epoch_of_its_entry_and_a_reason() -> None:
+    """Never more: only the holder raises it."""
+    found = alice(resume=1)
+    found.hold(LOBBY, attachment=3, since=SINCE, meta={})
+    row = found.end_row(LOBBY, G0, LeaveReason.TIMEOUT)
+    assert (row.live, row.epoch) == (False, found.row(LOBBY, G0).epoch)
+    assert decode_end(row.value).reason == "timeout"
 
 
-def test_an_entry_becomes_an_unstamped_row_with_the_flags_of_its_session() -> None:
-    """Unsure until the intent is known; hidden if it says so."""
-    found = session()
-    found.hold(ROOM, attachment=1, since=SINCE, meta={"mood": "ok"})
-    row = found.row(ROOM, GATEWAY)
-    assert row.key == (ROOM, "alice", "s1")
-    assert (row.stamp, row.origin, row.holder) == (0, "", GATEWAY)
-    assert row.epoch == entry_epoch(resume=2, attachment=1)
-    assert row.status == pack_status(EntryStatus.ONLINE, unsure=True)
-    assert decode_entry(row.value) == EntryValue(SINCE, "web", {"mood": "ok"})
-    found.sure, found.hidden, found.status = True, True, EntryStatus.DND
-    assert found.row(ROOM, GATEWAY).status == pack_status(EntryStatus.DND, hidden=True)
+def test_holding_again_changes_the_meta_and_not_the_beginning() -> None:
+    """Nor does it lower the epoch."""
+    found = alice()
+    found.hold(LOBBY, attachment=5, since=SINCE, meta={"a": 1})
+    held = found.hold(LOBBY, attachment=4, since=WallMs(99), meta={"b": 2})
+    assert (held.since, held.meta) == (SINCE, {"b": 2})
+    assert attachment_of(held.epoch) == 5
 
 
-def test_the_end_of_an_entry_is_a_removed_row_with_its_epoch_and_reason() -> None:
-    """So it ends what was written under it, and nothing newer."""
-    found = session()
-    found.hold(ROOM, attachment=4, since=SINCE, meta={})
-    row = found.end_row(ROOM, GATEWAY, LeaveReason.TIMEOUT)
-    assert not row.live
-    assert row.epoch == entry_epoch(resume=2, attachment=4)
-    assert (row.holder, decode_end(row.value)) == (GATEWAY, EndValue("timeout"))
+def test_a_new_attachment_or_resumption_raises_the_epoch() -> None:
+    """So that it beats what was written before."""
+    found = alice()
+    found.hold(LOBBY, attachment=1, since=SINCE, meta={})
+    first = found.entries[LOBBY].epoch
+    found.raise_epoch(LOBBY, attachment=2)
+    second = found.entries[LOBBY].epoch
+    found.resume = 1
+    found.raise_epoch(LOBBY, attachment=2)
+    assert first < second < found.entries[LOBBY].epoch
+    assert epoch_resume(found.entries[LOBBY].epoch) == 1
 
 
-def test_an_entry_that_is_announced_anew_takes_resume_and_attachment_of_now() -> None:
-    """Upwards only: an entry that was refuted under a later attachment stays where it is."""
-    found = session(resume=2)
-    held = found.hold(ROOM, attachment=1, since=SINCE, meta={})
+def test_what_a_replaced_session_keeps_stays_under_its_old_resumption() -> None:
+    """The client is elsewhere, with a greater one."""
+    found = alice()
+    found.hold(LOBBY, attachment=1, since=SINCE, meta={})
     found.resume = 3
-    found.raise_epoch(ROOM, attachment=5)
-    assert held.epoch == entry_epoch(resume=3, attachment=5)
-    refuted = held.epoch = refuting_epoch(held.epoch, beaten=held.epoch)
-    found.raise_epoch(ROOM, attachment=5)
-    assert held.epoch == refuted
-
-
-def test_an_entry_of_a_replaced_session_is_announced_with_its_old_resume() -> None:
-    """It must not beat the entry that its new holder will write."""
-    found = session(resume=2)
-    held = found.hold(ROOM, attachment=1, since=SINCE, meta={})
-    found.replaced, found.resume = True, 7
-    found.raise_epoch(ROOM, attachment=2)
-    assert held.epoch == entry_epoch(resume=2, attachment=2)
-
-
-def test_the_welcome_tells_who_where_and_how_long() -> None:
-    """Every number that a client keeps to comes from the knobs."""
-    knobs = Knobs()
-    assert welcome_of(
-        session(), knobs, gateway="a/g0", gateways=["ws://g0", "ws://g1"], wall=WallMs(9_000)
-    ) == Welcome(
-        session=SessionId("s1"),
-        user=UserId("alice"),
-        resume=2,
-        since=SINCE,
-        heartbeat_ms=knobs.heartbeat_ms,
-        lease_ms=knobs.client_lease_ms,
-        grace_ms=knobs.grace_connection_ms,
-        grace_gateway_ms=knobs.grace_gateway_ms,
-        server_ms=WallMs(9_000),
-        gateway="a/g0",
-        gateways=["ws://g0", "ws://g1"],
-    )
-
-
-def test_the_size_of_a_meta_is_that_of_its_json() -> None:
-    """In bytes, not characters."""
-    assert meta_size({}) == 2
-    assert meta_size({"a": "\N{SNOWMAN}"}) == len('{"a":""}') + 3
+    found.replaced = True
+    found.raise_epoch(LOBBY, attachment=2)
+    assert epoch_resume(found.entries[LOBBY].epoch) == 0
+    assert attachment_of(found.entries[LOBBY].epoch) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,15 +135,22 @@ def test_the_size_of_a_meta_is_that_of_its_json() -> None:
         ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
         ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
         ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
-        ({"a": [1]}, {"a": {"b": None}}, {"a": {}}),
-        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
         ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+        ({"a": "foo"}, {"a": {"b": 1}}, {"a": {"b": 1}}),
     ],
 )
-def test_a_patch_does_what_rfc_7396_says(
+def test_a_patch_merges_as_the_standard_has_it(
     target: dict[str, object], patch: dict[str, object], merged: dict[str, object]
 ) -> None:
-    """The examples of its appendix whose both sides are objects; the target stays as it was."""
+    """The examples of RFC 7396, as far as they are objects."""
     before = repr(target)
     assert merge_patch(target, patch) == merged
     assert repr(target) == before
+
+
+def test_the_size_of_a_meta_is_that_of_its_json() -> None:
+    """In bytes, not in characters."""
+    assert meta_size({}) == 2
+    assert meta_size({"a": "ä"}) == len('{"a":"ä"}'.encode())
