@@ -14,7 +14,7 @@ from presence_actors.core.ids import Topic, user_topic
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.placement import shard_of
 from presence_actors.core.values import INTENT_KEY, decode_intent
-from presence_actors.core.vocabulary import Bye, Intent, Ok, Quality, Set, UserStatus
+from presence_actors.core.vocabulary import Bye, Intent, Ok, Quality, Set, Unset, UserStatus
 from presence_actors.sim.network import Faults
 from presence_actors.sim.world import World
 from tests.simulation.steering import (
@@ -642,3 +642,34 @@ def test_a_new_life_whose_clock_is_behind_is_still_the_new_one() -> None:
     assert [row.key[1] for row in live_rows(world, 0, ROOM)] == ["alice"]
     assert world.worker(0).inspect().ready
     assert agree(world)
+
+
+def test_a_room_that_was_left_elsewhere_does_not_come_back_with_its_session() -> None:
+    """The old gateway still has the room when the client returns to it without a word of it.
+
+    ```
+    g0  alice in the lobby  X                          hello resume=3 --> not in the lobby
+    g1                        hello resume=2, unset  X
+    ```
+    """
+    world = small_world()
+    place(world, {0: 0, 1: 1})
+    watcher = watch(world, [1])
+    alice = arrive(world, "alice", [0, 1], ROOM, "room:kept")
+    world.cut([G[0], W[0]], [G[1], W[1]])
+    world.drop(alice)
+    world.run(250)
+    assert alice.link is not None
+    assert alice.link[0] == G[1]
+    alice.ask(Unset(topic=ROOM))
+    world.run(100)
+    world.drop(alice)
+    world.run(500)
+    assert alice.link is not None
+    assert alice.link[0] == G[0]
+    world.heal()
+    world.run(ALL_OVER_MS)
+    assert in_room(watcher) == []
+    assert live_rows(world, 0, ROOM) == []
+    assert [row.key[1] for row in live_rows(world, 1, "room:kept")] == ["alice"]
+    assert alice.machine.inspect().rooms == ["room:kept"]
