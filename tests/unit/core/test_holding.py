@@ -171,6 +171,17 @@ def test_an_unknown_choice_is_refused() -> None:
     assert stage.refuses(alice, message) == refused(ErrorCode.BAD_FRAME, words, 1)
 
 
+@pytest.mark.parametrize(("left_ms", "hidden"), [(0, False), (1_000, True)])
+def test_a_choice_that_has_ended_already_hides_nobody(left_ms: int, hidden: bool) -> None:
+    """Found on 2026-11-24: its user was hidden until the replica had answered."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Intent(id=1, status="invisible", until=WALL + stage.at + left_ms))
+    stage.ticks()
+    written = [is_hidden(row.status) for row in stage.replica.written]
+    assert written == [False, *([True] if hidden else [])]
+
+
 def test_who_becomes_invisible_is_hidden_in_all_entries_before_the_replica_has_the_choice() -> None:
     """And visible again when the choice is taken back."""
     stage = Stage()
