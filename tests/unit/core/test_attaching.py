@@ -24,7 +24,7 @@ from presence_actors.core.placement import shard_of
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.views import AttachmentView
 from tests.unit.core.building import G0, G1, LOBBY, SHARD, W0, W1, WALL, at, entry, life, name
-from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS
+from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS, Stage
 
 BEAT = KNOBS.gateway_beat_ms
 SILENCE = KNOBS.peer_silence_ms
@@ -322,6 +322,17 @@ def test_an_attachment_ends_when_its_replica_does_not_know_it(strange: dict[str,
     trial.attachments.note_detached(Detached(SHARD, W0, G0, 1), at(1))
     trial.runs(2)
     assert (trial.chosen(), trial.link.number) == (W0, 2)
+
+
+def test_a_gateway_that_its_replica_does_not_know_attaches_again() -> None:
+    """Under a new number, with all that it holds."""
+    stage = Stage()
+    stage.enters()
+    replica = stage.replica
+    assert stage.hears(Detached(SHARD, replica.node, G0, replica.number)) == []
+    again = stage.replica.attachments[-1]
+    assert (again.number, len(again.rows)) == (2, 1)
+    assert stage.machine.ready
 
 
 def test_an_unanswered_announcement_is_repeated_and_a_segment_sent_when_it_is_answered() -> None:
