@@ -73,7 +73,7 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "said_bye", "session", "topics")
+    __slots__ = ("bad_frames", "identity", "session", "topics")
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -82,7 +82,6 @@ class Connection:
         #: Topics it watches.
         self.topics: dict[Topic, None] = {}
         self.bad_frames = 0
-        self.said_bye = False
 
 
 class HeldEntry:
