@@ -33,6 +33,7 @@ from presence_actors.core.events import (
     DeadlineReached,
     DrainRequested,
     GatewayEvent,
+    GuestConnected,
     MessagesReceived,
     QueryReceived,
 )
@@ -49,6 +50,7 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.limits import (
     BAD_FRAMES_MAX,
+    GUEST_LEASE_MS_MIN,
     META_BYTES_MAX,
     RESUME_MAX,
     ROOMS_PER_SESSION_MAX,
@@ -167,7 +169,9 @@ class GatewayMachine:
                 for peer_message in messages:
                     self._on_message(sender, peer_message)
             case ClientConnected(connection=connection, identity=identity):
-                self._on_connected(connection, identity)
+                self._on_connected(connection, identity, lease_ms=self._knobs.client_lease_ms)
+            case GuestConnected():
+                self._on_guest(event)
             case ClientDisconnected():
                 self._on_disconnected(event.connection, orderly=event.orderly)
             case ClientRefused(connection=connection):
@@ -248,12 +252,21 @@ class GatewayMachine:
 
     # Connections.
 
-    def _on_connected(self, connection_id: ConnectionId, identity: Identity) -> None:
-        self._connections[connection_id] = Connection(identity)
+    def _on_connected(
+        self, connection_id: ConnectionId, identity: Identity, *, lease_ms: int
+    ) -> None:
+        self._connections[connection_id] = Connection(identity, lease_ms=lease_ms)
         self._renew(connection_id)
         if identity.expires is not None:
             left = max(0, identity.expires - self._now.wall)
             self._tokens.renew(connection_id, self._in(left))
+
+    def _on_guest(self, guest: GuestConnected) -> None:
+        lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
+        self._on_connected(guest.connection, guest.identity, lease_ms=lease_ms)
+        session = self._holding.seat(guest, self._now)
+        session.connection = guest.connection
+        self._connections[guest.connection].session = session.key
 
     def _on_disconnected(self, connection_id: ConnectionId, *, orderly: bool) -> None:
         connection = self._connections.pop(connection_id, None)
@@ -288,7 +301,8 @@ class GatewayMachine:
         self._on_disconnected(connection_id, orderly=False)
 
     def _renew(self, connection_id: ConnectionId) -> None:
-        self._leases.renew(connection_id, self._in(self._knobs.client_lease_ms))
+        lease_ms = self._connections[connection_id].lease_ms
+        self._leases.renew(connection_id, self._in(lease_ms))
 
     def _session_of(self, connection: Connection) -> Session | None:
         return None if connection.session is None else self._holding.get(connection.session)
@@ -399,6 +413,8 @@ class GatewayMachine:
             topic = self._room(connection_id, session, message.topic, message.id)
             if topic is None:
                 return
+            if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
+                self._holding.drop_unclaimed(session, LeaveReason.LEFT, self._now)
             if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
                 words = f"a session may be in {ROOMS_PER_SESSION_MAX} rooms; leave one first"
                 self._refuse(connection_id, message.id, ErrorCode.TOO_MANY, words)
@@ -521,7 +537,11 @@ class GatewayMachine:
             self._holding.note_choice(view, self._now)
         for row in changed.defeats:
             session = self._holding.note_defeat(row, self._now)
-            if session is not None and session.connection is not None:
+            if session is None or session.connection is None:
+                continue
+            if session.family is not None:
+                self._connections[session.connection].session = session.key
+            else:
                 words = "the session was resumed elsewhere"
                 self._close(session.connection, _CLOSE_REPLACED, words)
 

@@ -13,15 +13,24 @@ from crdt import Row, epoch_resume
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.epochs import refuting_epoch
-from presence_actors.core.ids import NodeId, SessionId, Topic, UserId
+from presence_actors.core.events import GuestConnected
+from presence_actors.core.guests import (
+    adoptable,
+    guest_resume,
+    likely_slot,
+    row_in,
+    since_in,
+    slots,
+)
+from presence_actors.core.ids import NodeId, SessionId, Topic, UserId, user_topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.messages import DURABLE
-from presence_actors.core.sessions import Session, SessionKey, session_start
+from presence_actors.core.sessions import HeldEntry, Session, SessionKey, session_start
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import intent_of
 from presence_actors.core.topic_view import TopicView
-from presence_actors.core.values import EntryStatus, IntentStatus, LeaveReason, Meta
+from presence_actors.core.values import Device, EntryStatus, IntentStatus, LeaveReason, Meta
 from presence_actors.core.vocabulary import Hello, Identity
 from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
@@ -46,6 +55,8 @@ class Holding:
         self._lingering: LeaseTable[SessionKey] = LeaseTable()
         #: Sessions whose user's intent is not known yet, until we wait no longer.
         self._unannounced: LeaseTable[SessionKey] = LeaseTable()
+        #: Guests that came back, until what they have not claimed again is taken for left.
+        self._claiming: LeaseTable[SessionKey] = LeaseTable()
         #: Entries written so far, for people and metrics.
         self.changes = 0
 
@@ -82,6 +93,9 @@ class Holding:
             device=hello.device,
             since=start if start is not None and start <= now.wall else now.wall,
         )
+        return self._begin(session, now)
+
+    def _begin(self, session: Session, now: Now) -> Session:
         self._sessions[session.key] = session
         self._by_user.setdefault(session.topic, {})[session.key] = None
         view = self._watching.want(session.topic, now)
@@ -92,6 +106,103 @@ class Holding:
         else:
             self._unannounced.renew(session.key, self._in(self._knobs.snapshot_wait_ms, now))
         return session
+
+    def seat(self, guest: GuestConnected, now: Now) -> Session:
+        """The session of a guest: one that it left in its grace here, else one in a free slot."""
+        identity = guest.identity
+        own = user_topic(identity.namespace, identity.user)
+        room = Topic(f"{identity.namespace}/{guest.topic}")
+        lost = adoptable(
+            [self._sessions[key] for key in self._by_user.get(own, ())],
+            family=guest.family,
+            device=guest.device,
+            topic=room,
+            meta=guest.meta,
+        )
+        if lost is not None:
+            return self._adopt(lost, guest, now)
+
+        def is_free(name: SessionId) -> bool:
+            return (identity.namespace, identity.user, name) not in self._sessions
+
+        name = likely_slot(
+            self._watching.get(room),
+            user=identity.user,
+            family=guest.family,
+            meta=guest.meta,
+            is_free=is_free,
+        ) or next(name for name in slots(guest.family) if is_free(name))
+        row = row_in(self._watching.get(own), (identity.user, name))
+        return self._begin_guest(
+            identity,
+            name,
+            family=guest.family,
+            device=guest.device,
+            resume=guest_resume(now.wall, known=None if row is None else epoch_resume(row.epoch)),
+            now=now,
+        )
+
+    def _adopt(self, lost: Session, guest: GuestConnected, now: Now) -> Session:
+        lost.family = guest.family
+        lost.unclaimed = dict.fromkeys(lost.rooms())
+        self._claiming.renew(lost.key, self._in(self._knobs.grace_connection_ms, now))
+        # Without a greater number: the session never left us, so nothing has to be announced.
+        self.resume(lost, Hello(resume=lost.resume, device=guest.device), lost.status, now)
+        return lost
+
+    def _begin_guest(
+        self,
+        identity: Identity,
+        name: SessionId,
+        *,
+        family: str,
+        device: Device,
+        resume: int,
+        now: Now,
+    ) -> Session:
+        session = Session(
+            identity,
+            name,
+            resume=resume,
+            status=EntryStatus.ONLINE,
+            device=device,
+            since=now.wall,
+            family=family,
+        )
+        return self._begin(session, now)
+
+    def _move(self, session: Session, rooms: dict[Topic, HeldEntry], now: Now) -> Session:
+        """A guest whose slot was taken elsewhere goes on in one that nobody holds."""
+        family = session.family or ""
+        view = self._watching.get(session.topic)
+        identity = Identity(session.namespace, session.user)
+        name, known = next(
+            (name, None if row is None else epoch_resume(row.epoch))
+            for name in slots(family)
+            if (session.namespace, session.user, name) not in self._sessions
+            and ((row := row_in(view, (session.user, name))) is None or not row.live)
+        )
+        moved = self._begin_guest(
+            identity,
+            name,
+            family=family,
+            device=session.device,
+            resume=guest_resume(now.wall, known=known),
+            now=now,
+        )
+        moved.since = session.since
+        moved.status = session.status
+        for topic, held in rooms.items():
+            self.hold(moved, topic, held.since, held.meta, now)
+        moved.connection, session.connection = session.connection, None
+        return moved
+
+    def drop_unclaimed(self, session: Session, reason: LeaveReason, now: Now) -> None:
+        """A guest did not come back to these rooms."""
+        self._claiming.release(session.key)
+        unclaimed, session.unclaimed = session.unclaimed, {}
+        for topic in unclaimed:
+            self.end_entry(session, topic, reason, now)
 
     def resume(self, session: Session, hello: Hello, status: EntryStatus, now: Now) -> None:
         """A session comes back to us."""
@@ -120,6 +231,7 @@ class Holding:
         del self._sessions[session.key]
         self._lingering.release(session.key)
         self._unannounced.release(session.key)
+        self._claiming.release(session.key)
         others = self._by_user[session.topic]
         del others[session.key]
         if not others:
@@ -134,6 +246,10 @@ class Holding:
     def hold(self, session: Session, topic: Topic, since: WallMs, meta: Meta, now: Now) -> WallMs:
         """The session is in the topic with this meta; since when."""
         number = self._attachments.of(topic).number
+        session.unclaimed.pop(topic, None)
+        if session.family is not None and topic not in session.entries:
+            known = since_in(self._watching.get(topic), session)
+            since = since if known is None else known
         held = session.hold(topic, attachment=number, since=since, meta=meta)
         self._write(session, topic, now)
         return held.since
@@ -150,11 +266,17 @@ class Holding:
             row = session.end_row(topic, self._node, reason)
             self._attachments.of(topic).write(row, self._flush_due(now))
         del session.entries[topic]
+        session.unclaimed.pop(topic, None)
 
     def _announce(self, session: Session, now: Now) -> None:
         self._unannounced.release(session.key)
         session.announced = True
         session.hidden = self._is_hidden(session.topic, now)
+        if session.family is not None:
+            for topic, held in session.entries.items():
+                known = since_in(self._watching.get(topic), session)
+                held.since = held.since if known is None else min(held.since, known)
+            session.since = session.entries[session.topic].since
         self.rewrite(session, now)
 
     def _write(self, session: Session, topic: Topic, now: Now) -> None:
@@ -202,7 +324,7 @@ class Holding:
         """A row of ours was beaten by this one; the session, if it lives elsewhere now.
 
         What it has not announced there yet is kept for the grace, so that nobody sees it leave
-        and come back.
+        and come back. Of a guest that is connected here, the session in which it goes on.
         """
         topic, user, session_id = Topic(row.key[0]), UserId(row.key[1]), row.key[2]
         session = self._sessions.get((topic.partition("/")[0], user, session_id))
@@ -212,23 +334,29 @@ class Holding:
         ours, theirs = epoch_resume(held.epoch), epoch_resume(row.epoch)
         if theirs < ours or (row.live and row.holder == self._node):
             return None
-        if theirs == ours:
+        if theirs == ours and not (session.family is not None and row.live):
             held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
             self._write(session, topic, now)
             return None
+        moved: Session | None = None
+        if session.family is not None and session.connection is not None:
+            rooms = {topic: session.entries[topic] for topic in session.rooms()}
+            moved = self._move(session, rooms, now)
         del session.entries[topic]
+        session.unclaimed.pop(topic, None)
         if not session.entries:
             self._forget(session, now)
         elif not session.replaced:
             session.replaced = True
             self.linger(session, now)
-        return session
+        return moved or session
 
     # What falls due.
 
     def deadline(self) -> Instant | None:
         """When a grace or a wait ends."""
-        instants = (self._lingering.deadline(), self._unannounced.deadline())
+        tables = (self._lingering, self._unannounced, self._claiming)
+        instants = (table.deadline() for table in tables)
         return min((instant for instant in instants if instant is not None), default=None)
 
     def run_due(self, now: Now) -> None:
@@ -239,6 +367,8 @@ class Holding:
             self.end(session, reason, now)
         for key in self._unannounced.take_expired(now.instant):
             self._announce(self._sessions[key], now)
+        for key in self._claiming.take_expired(now.instant):
+            self.drop_unclaimed(self._sessions[key], LeaveReason.TIMEOUT, now)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if a session would live for ever."""

@@ -64,10 +64,12 @@ def session_start(session: str) -> WallMs | None:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "said_bye", "session", "topics")
+    __slots__ = ("bad_frames", "identity", "lease_ms", "said_bye", "session", "topics")
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, lease_ms: int) -> None:
         self.identity = identity
+        #: How long it is believed in while it is silent.
+        self.lease_ms = lease_ms
         #: The session it carries, once it said hello.
         self.session: SessionKey | None = None
         #: Topics it watches.
@@ -100,6 +102,7 @@ class Session:
         "connection",
         "device",
         "entries",
+        "family",
         "hidden",
         "namespace",
         "replaced",
@@ -107,6 +110,7 @@ class Session:
         "session",
         "since",
         "status",
+        "unclaimed",
         "user",
     )
 
@@ -119,6 +123,7 @@ class Session:
         status: EntryStatus,
         device: Device,
         since: WallMs,
+        family: str | None = None,
     ) -> None:
         self.namespace: Namespace = identity.namespace
         self.user: UserId = identity.user
@@ -133,6 +138,10 @@ class Session:
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
         self.replaced = False
+        #: Of a guest (core/guests.py): what its session id is derived from.
+        self.family = family
+        #: Rooms that a guest was in when it was lost, and has not joined again yet.
+        self.unclaimed: dict[Topic, None] = {}
 
     @property
     def key(self) -> SessionKey:

@@ -24,6 +24,7 @@ from presence_actors.core.events import (
     DeadlineReached,
     DrainRequested,
     GatewayEvent,
+    GuestConnected,
     QueryReceived,
 )
 from presence_actors.core.ids import ConnectionId, NodeName, UserId
@@ -37,16 +38,18 @@ from presence_actors.core.vocabulary import (
     Goaway,
     Hello,
     Identity,
+    Ping,
     ServerMessage,
 )
 from presence_actors.edge.admission import is_loopback
-from presence_actors.edge.conn import Adapter, Conn
+from presence_actors.edge.conn import Adapter, Conn, Dialog
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.polls import Polls
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
 from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
 from presence_actors.wire.native import closing_code
+from presence_actors.wire.phoenix import Introduction, Turn
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["GatewayDriver", "GatewayLike", "GatewayState"]
@@ -98,8 +101,10 @@ class _Client:
         "bad_frames",
         "conn",
         "deadline",
+        "dialog",
         "dirty",
         "id",
+        "identity",
         "known",
         "leaving",
         "pending",
@@ -110,16 +115,22 @@ class _Client:
         id: ConnectionId,  # noqa: A002  # what it is
         conn: Conn,
         *,
-        adapter: Adapter,
         address: str,
-        authorization: str | None,
+        adapter: Adapter | None = None,
+        authorization: str | None = None,
+        dialog: Dialog | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.id = id
         self.conn = conn
+        #: What it speaks: a protocol shared with others, or else a dialog of its own.
         self.adapter = adapter
+        self.dialog = dialog
         self.address = address
         #: The token of the Authorization header, until `hello` has used it.
         self.authorization = authorization
+        #: Who it is, where that was known before its first frame.
+        self.identity = identity
         self.bad_frames = 0
         #: The timer for `hello`, until it was said.
         self.deadline: asyncio.TimerHandle | None = None
@@ -233,14 +244,30 @@ class GatewayDriver:
         )
         return client.id
 
-    def received(self, connection: ConnectionId, frame: str) -> None:
-        """A text frame came in."""
+    def opened_dialog(
+        self, conn: Conn, *, dialog: Dialog, identity: Identity, address: str
+    ) -> ConnectionId:
+        """A connection is open whose token was read before, and which says `hello` in no words."""
+        client = _Client(
+            ConnectionId(next(self._ids)), conn, address=address, dialog=dialog, identity=identity
+        )
+        client.pending = False
+        self._clients[client.id] = client
+        self.counts["opened"] += 1
+        self._await_introduction(client)
+        return client.id
+
+    def received(self, connection: ConnectionId, frame: str | bytes) -> None:
+        """A text frame came in; or a binary one, as bytes, on a connection with a dialog."""
         client = self._clients.get(connection)
         if client is None or client.leaving:
             return
         self.counts["frames_in"] += 1
         try:
-            message = client.adapter.decode(frame)
+            if client.dialog is not None:
+                self._converse(client, client.dialog.receive(frame), came_in=True)
+                return
+            message = _adapter_of(client).decode(_text(frame))
         except FrameRefused as refused:
             self._refuse(client, refused)
             return
@@ -253,14 +280,16 @@ class GatewayDriver:
         if client is not None and not client.leaving:
             self._refuse(client, refused)
 
-    def closed(self, connection: ConnectionId) -> None:
-        """A connection is gone, whoever ended it."""
+    def closed(self, connection: ConnectionId, *, orderly: bool = False) -> None:
+        """A connection is gone, whoever ended it; orderly if the client said that it goes."""
         client = self._clients.pop(connection, None)
         if client is None:
             return
         self.counts["closed"] += 1
         self._settled(client)
-        self._report_gone(client)
+        if client.dialog is not None:
+            client.dialog.closed()
+        self._report_gone(client, orderly=orderly)
 
     async def query(self, namespace: str, topics: list[str], users: list[UserId]) -> Answer:
         """Who is in these rooms, and what these users show.
@@ -339,6 +368,52 @@ class GatewayDriver:
         # Without the token: what the machine is told stays in the flight recorder.
         self.host.post(ClientSent(client.id, msgspec.structs.replace(hello, token=None)))
 
+    def _converse(self, client: _Client, turn: Turn, *, came_in: bool = False) -> None:
+        """Carry out one turn of a dialog."""
+        for frame in turn.frames:
+            self._gather(client, frame)
+        if client.leaving:
+            return
+        if turn.introduction is not None:
+            self._introduce(client, turn.introduction)
+        if client.known:
+            for message in turn.messages:
+                self.host.post(ClientSent(client.id, message))
+            if came_in and not turn.messages:
+                # Whatever it says is a sign of life.
+                self.host.post(ClientSent(client.id, Ping()))
+        elif came_in:
+            self._await_introduction(client)
+
+    def _introduce(self, client: _Client, introduction: Introduction) -> None:
+        identity, client.identity = client.identity, None
+        if identity is None:
+            return
+        self._settled(client)
+        client.known = True
+        self.counts["greeted"] += 1
+        self.host.post(
+            GuestConnected(
+                client.id,
+                identity,
+                introduction.family,
+                introduction.device,
+                introduction.topic,
+                introduction.meta,
+            )
+        )
+
+    def _await_introduction(self, client: _Client) -> None:
+        if client.deadline is not None:
+            client.deadline.cancel()
+        client.deadline = asyncio.get_running_loop().call_later(
+            self.limits.idle_ms / 1_000, self._idled, client
+        )
+
+    def _idled(self, client: _Client) -> None:
+        client.deadline = None
+        self._part(client, _CLOSE_IDLE, f"nothing heard for {self.limits.idle_ms} ms")
+
     def _refuse(self, client: _Client, refused: FrameRefused) -> None:
         self.counts["refused"] += 1
         err = Err(code=refused.code, message=refused.message, id=refused.id)
@@ -412,14 +487,22 @@ class GatewayDriver:
             client = self._clients.get(connection)
             if client is None or client.leaving:
                 continue
-            text = texts.get(client.adapter)
+            if client.dialog is not None:
+                self._converse(client, client.dialog.hear(effect.message))
+                continue
+            adapter = _adapter_of(client)
+            text = texts.get(adapter)
             if text is None:
-                text = texts[client.adapter] = client.adapter.encode(effect.message)
+                text = texts[adapter] = adapter.encode(effect.message)
             self._gather(client, text)
 
     def _write(self, client: _Client, message: ServerMessage) -> None:
-        if not client.leaving:
-            self._gather(client, client.adapter.encode(message))
+        if client.leaving:
+            return
+        if client.dialog is not None:
+            self._converse(client, client.dialog.hear(message))
+        else:
+            self._gather(client, _adapter_of(client).encode(message))
 
     def _gather(self, client: _Client, text: bytes) -> None:
         if not client.dirty:
@@ -448,3 +531,18 @@ class GatewayDriver:
     def _close(self, client: _Client, code: int, reason: str) -> None:
         client.leaving = True
         client.conn.close(code, reason)
+
+
+def _adapter_of(client: _Client) -> Adapter:
+    adapter = client.adapter
+    if adapter is None:
+        raise TypeError("a connection with a dialog has no adapter")
+    return adapter
+
+
+def _text(frame: str | bytes) -> str:
+    if isinstance(frame, bytes):
+        raise FrameRefused(
+            ErrorCode.BAD_FRAME, "the frame is binary; this protocol has text frames only"
+        )
+    return frame
