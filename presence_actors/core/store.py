@@ -66,6 +66,10 @@ class ShardStore:
         """Whether our wall clock is near enough to what we have seen for stamping."""
         return stamp_wall(self.clock.last) <= now.wall + self._drift_ms_max
 
+    def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
+        """Whether nothing was heard of an origin for so long."""
+        return self._heard.is_silent(origin, now, after_ms=after_ms)
+
     def silent_origins(
         self, peers: Collection[NodeId], now: Now, *, after_ms: int
     ) -> dict[NodeId, WallMs]:

@@ -160,6 +160,13 @@ class Watching:
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
+    def take_ended_choices(self, now: Now) -> list[TopicView]:
+        """Users' topics whose choice has just ended by itself."""
+        ended = [self._views[topic] for topic in self._choices.take_expired(now.instant)]
+        for view in ended:
+            self._touch(view, now)
+        return ended
+
     def run_due(self, now: Now) -> list[Deliver]:
         """What subscribers are to be told now."""
         for topic in self._unwanted.take_expired(now.instant):
@@ -171,10 +178,9 @@ class Watching:
                 self._loading.release(topic)
                 due = Instant(now.instant + self._knobs.flush_ms)
                 self._attachments.of(topic).unwatch(topic, due)
-        for table in (self._choices, self._loading):
-            for topic in table.take_expired(now.instant):
-                self._touch(self._views[topic], now)
-                self._tick_at = now.instant
+        for topic in self._loading.take_expired(now.instant):
+            self._touch(self._views[topic], now)
+            self._tick_at = now.instant
         if self._tick_at is None or now.instant < self._tick_at:
             return []
         self._tick_at = None

@@ -127,7 +127,7 @@ class WorkerMachine:
                     if message.shard in self._replicas:
                         by_shard.setdefault(message.shard, []).append(message)
                     elif isinstance(message, Attach | Segment):
-                        detached = Detached(message.shard, self._node, message.number)
+                        detached = Detached(message.shard, self._node, event.sender, message.number)
                         batch.take([Send(name_of(event.sender), [detached])])
                 case _:
                     pass  # Meant for a gateway.

@@ -30,6 +30,7 @@ __all__ = [
     "place",
     "replicas",
     "small_world",
+    "status_frames",
     "statuses",
     "watch",
 ]
@@ -133,9 +134,9 @@ def statuses(watcher: Client, user: str) -> list[str]:
     return [frame.status for frame in status_frames(watcher, user)]
 
 
-def status_frames(watcher: Client, user: str) -> Iterator[StatusFrame]:
-    """The same as frames."""
-    for _, event in watcher.told:
+def status_frames(watcher: Client, user: str, *, after: int = 0) -> Iterator[StatusFrame]:
+    """The same as frames, without the first events that were told."""
+    for _, event in watcher.told[after:]:
         if isinstance(event, StatusHappened) and event.status.user == user:
             yield event.status
 

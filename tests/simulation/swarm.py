@@ -18,6 +18,7 @@ from presence_actors.core.effects import LeaveHappened, StatusHappened
 from presence_actors.core.ids import NodeName, ShardId
 from presence_actors.core.instants import Instant
 from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.session import Phase
 from presence_actors.core.topic_view import entry_ref
 from presence_actors.core.values import INTENT_KEY, IntentStatus, decode_intent
@@ -448,7 +449,7 @@ class Swarm:
             and decode_intent(row.value).status == IntentStatus.INVISIBLE
         }
 
-    def _replicas(self, shard: ShardId):
+    def _replicas(self, shard: ShardId) -> Iterator[ReplicaMachine]:
         for index in range(self.world.config.workers):
             replica = self.world.worker(index).replica(shard)
             if replica is not None:
