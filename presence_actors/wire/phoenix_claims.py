@@ -90,15 +90,11 @@ def bearer_in(offered: list[str]) -> str | None:
             continue
         try:
             # Despite its name the stock client's is the standard alphabet, without padding.
-            plain = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=_alphabet(word))
-            return plain.decode()
+            standard = encoded.replace("-", "+").replace("_", "/") + "=" * (-len(encoded) % 4)
+            return base64.b64decode(standard, validate=True).decode() or None
         except ValueError:
             continue
     return None
-
-
-def _alphabet(word: str) -> bytes | None:
-    return b"-_" if "-" in word or "_" in word else None
 
 
 def says_goodbye(code: int, reason: str) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -115,7 +116,7 @@ class StockClient:
         """Leave a channel, and return the answer."""
         return await self.answer(self.order("leave", topic=topic))
 
-    async def list(self, topic: str) -> dict[str, list[dict[str, Any]]]:
+    async def listed(self, topic: str) -> dict[str, list[dict[str, Any]]]:
         """Who is there, as the client's own `Presence` says."""
         found: dict[str, list[dict[str, Any]]] = (
             await self.answer(self.order("list", topic=topic))
@@ -134,13 +135,16 @@ class StockClient:
         """Return once these, and nobody else, are there, each with so many metas."""
         seen: dict[str, int] = {}
         for _ in range(200):
-            heard = len(self.heard)
-            seen = {key: len(metas) for key, metas in (await self.list(topic)).items()}
+            mark = len(self.heard)
+            seen = {key: len(metas) for key, metas in (await self.listed(topic)).items()}
             if seen == keys:
                 return
             # Something about presence must come before it can differ.
-            await self.until(f"{keys} instead of {seen}", lambda h=heard: len(self.heard) > h + 1)
+            await self.until(f"{keys} instead of {seen}", partial(self._is_beyond, mark + 1))
         raise AssertionError(f"in vain: {keys}; there are {seen}")
+
+    def _is_beyond(self, mark: int) -> bool:
+        return len(self.heard) > mark
 
 
 class Balancer:
