@@ -20,7 +20,7 @@ Three rules keep this sound without asking any other gateway:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import count
+from itertools import count, islice
 from typing import Final
 
 from crdt import Row, epoch_resume
@@ -34,7 +34,6 @@ from presence_actors.core.values import Device, Meta, decode_entry
 
 __all__ = [
     "adoptable",
-    "family_of",
     "guest_resume",
     "guest_session",
     "likely_slot",
@@ -43,11 +42,15 @@ __all__ = [
     "slots",
 ]
 
+#: Slots of a family in which a room is searched for somebody who comes back. Whoever was in a
+#: higher one may get another one of that user.
+SLOTS_LOOKED_AT: Final = 16
+
 _GUEST: Final = "guest"
 IsFree = Callable[[SessionId], bool]
 
-#: Start of the count, 1 January 2025, and its unit: 31 bits last until 2042.
-_RESUME_START_MS: Final = 1_735_689_600_000
+#: Start of the count, 1 January 2023, and its unit: 31 bits last until 2040.
+_RESUME_START_MS: Final = 1_672_531_200_000
 _RESUME_UNIT_MS: Final = 250
 
 
@@ -60,16 +63,6 @@ def guest_session(family: str, slot: int) -> SessionId:
     return SessionId(f"{_GUEST}-{family}-{slot}")
 
 
-def family_of(session: str) -> str | None:
-    """The family of a guest's session id; None for another session's.
-
-    >>> family_of("guest-6d0f-2"), family_of("0190f3a2b1c4-77aa")
-    ('6d0f', None)
-    """
-    kind, _, rest = session.partition("-")
-    return rest.rpartition("-")[0] if kind == _GUEST else None
-
-
 def slots(family: str) -> Iterable[SessionId]:
     """The session ids of a family, lowest slot first, without end."""
     return (guest_session(family, slot) for slot in count())
@@ -78,9 +71,9 @@ def slots(family: str) -> Iterable[SessionId]:
 def guest_resume(wall: WallMs, *, known: int | None) -> int:
     """The resume number of an attempt now: greater than the one that is known.
 
-    >>> guest_resume(WallMs(1_735_689_601_000), known=None)
+    >>> guest_resume(WallMs(1_672_531_201_000), known=None)
     4
-    >>> guest_resume(WallMs(1_735_689_601_000), known=4)
+    >>> guest_resume(WallMs(1_672_531_201_000), known=4)
     5
     """
     counted = max(0, (wall - _RESUME_START_MS) // _RESUME_UNIT_MS)
@@ -112,29 +105,25 @@ def likely_slot(
     view: TopicView | None, *, user: UserId, family: str, meta: Meta, is_free: IsFree
 ) -> SessionId | None:
     """The slot of a family that was in a room, best of all with an equal meta; None without one."""
-    best: SessionId | None = None
-    best_alike = False
-    for key, row in () if view is None else view.rows[PRESENCE].items():
-        name = SessionId(key[2])
-        if key[1] != user or not row.live or family_of(name) != family or not is_free(name):
+    found: SessionId | None = None
+    for name in islice(slots(family), SLOTS_LOOKED_AT):
+        row = row_in(view, user, name)
+        if row is None or not row.live or not is_free(name):
             continue
-        alike = decode_entry(row.value).meta == meta
-        if best is None or (alike, best) > (best_alike, name):
-            best, best_alike = name, alike
-    return best
+        if decode_entry(row.value).meta == meta:
+            return name
+        found = found or name
+    return found
 
 
-def row_in(view: TopicView | None, session: Session | tuple[str, SessionId]) -> Row | None:
+def row_in(view: TopicView | None, user: UserId, name: SessionId) -> Row | None:
     """The row of a user's session in a topic, as far as it is known here."""
-    if view is None:
-        return None
-    user, name = session if isinstance(session, tuple) else (session.user, session.session)
-    return view.rows[PRESENCE].get((view.topic, user, name))
+    return None if view is None else view.rows[PRESENCE].get((view.topic, user, name))
 
 
 def since_in(view: TopicView | None, session: Session) -> WallMs | None:
-    """Since when the session has been in a topic, if somebody else has held it there."""
-    row = row_in(view, session)
+    """Since when the session has been in a topic, if it is known to be there already."""
+    row = row_in(view, session.user, session.session)
     if row is None or not row.live or epoch_resume(row.epoch) > session.resume:
         return None
     return decode_entry(row.value).since

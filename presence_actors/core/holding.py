@@ -139,7 +139,7 @@ class Holding:
             meta=guest.meta,
             is_free=is_free,
         ) or next(name for name in slots(guest.family) if is_free(name))
-        row = row_in(self._watching.get(own), (identity.user, name))
+        row = row_in(self._watching.get(own), identity.user, name)
         return self._begin_guest(
             identity,
             name,
@@ -187,7 +187,7 @@ class Holding:
             (name, None if row is None else epoch_resume(row.epoch))
             for name in slots(family)
             if (session.namespace, session.user, name) not in self._sessions
-            and ((row := row_in(view, (session.user, name))) is None or not row.live)
+            and ((row := row_in(view, session.user, name)) is None or not row.live)
         )
         moved = self._begin_guest(
             identity,

@@ -40,7 +40,7 @@ class PhoenixEndpoint:
         self._ping_ms = ping_ms
         self._rooms = Rooms()
         #: How many wait for their refusal.
-        self.refusing = 0
+        self._refusing = 0
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request that may have a socket, or refuse it."""
@@ -87,10 +87,10 @@ class PhoenixEndpoint:
     async def _refuse(self, code: ErrorCode, message: str) -> web.Response:
         """403, but late: a stock client tries again six times in the first 0.6 s, and for ever."""
         limits = self._driver.limits
-        if self.refusing < limits.refusals_max:
-            self.refusing += 1
+        if self._refusing < limits.refusals_max:
+            self._refusing += 1
             try:
                 await asyncio.sleep(limits.refusal_ms / 1_000)
             finally:
-                self.refusing -= 1
+                self._refusing -= 1
         return failure(403, code, message)

@@ -5,6 +5,8 @@ Time lines read from left to right; `X` is where a connection or a process ends.
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from presence_actors.core.limits import GUEST_LEASE_MS_MIN
@@ -255,3 +257,53 @@ def test_a_native_watcher_sees_since_when_a_returned_guest_is_there() -> None:
     world.run(ALL_OVER_MS)
     assert list(native.machine.entries(ROOM).values()) == [entry]
     assert joins(native) == ["paul"]
+
+
+def _turmoil(seed: int) -> None:
+    """Tabs come, go, are lost and come back; gateways and workers die, and are cut apart."""
+    world = GuestWorld(gateways=3, workers=2, seed=seed)
+    chance = Random(seed)
+    tabs: list[Guest] = []
+    for step in range(25):
+        match chance.randrange(8):
+            case 0 | 1 | 2:
+                gateways = chance.sample(range(3), 3)
+                user = chance.choice(("paul", "pia"))
+                tabs.append(Guest(world, user, gateways, meta={"from": chance.randrange(2)}))
+            case 3 if tabs:
+                tabs.pop(chance.randrange(len(tabs))).lost(come_back=False, goodbye=True)
+            case 4 if tabs:
+                chance.choice(tabs).lost(come_back=True)
+            case 5:
+                world.kill(G[step % 3], restart_after_ms=chance.randrange(100, 600))
+            case 6:
+                world.kill(W[step % 2], restart_after_ms=chance.randrange(100, 600))
+            case 7:
+                world.cut([W[0], G[0]], [W[1], G[1], G[2]])
+            case _:
+                world.heal()
+        # One process at a time is away.
+        world.run(chance.choice((700, 1_300, 3_000)))
+        world.heal()
+    world.run(ALL_OVER_MS)
+    expected = {user: len([tab for tab in tabs if tab.name == user]) for user in ("paul", "pia")}
+    expected = {user: number for user, number in expected.items() if number}
+    seen = Guest(world, "watcher", [0], rooms=(ROOM,))
+    world.run(1_000)
+    assert {key: n for key, n in seen.there().items() if key != "watcher"} == expected
+    for tab in tabs:
+        assert {key: n for key, n in tab.there().items() if key != "watcher"} == expected
+        assert tab.closed == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_any_turmoil_each_tab_is_one_meta(seed: int) -> None:
+    """Nobody is missing, nobody is there twice, and no gateway has closed a connection."""
+    _turmoil(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 140))
+def test_after_much_turmoil_each_tab_is_one_meta(seed: int) -> None:
+    """The same with many seeds."""
+    _turmoil(seed)
