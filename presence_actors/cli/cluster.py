@@ -115,10 +115,10 @@ def up(  # noqa: PLR0913  # each is an option
         knobs=knobs_of(knob or []),
     ).check()
     token_key = None if jwt_key_file is None else _read_key(jwt_key_file)
-    from presence_actors.actors.version import require_ray  # noqa: PLC0415
+    from presence_actors.actors.version import require_ray
 
     require_ray()
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     with _stages("Starting Ray") as tell:
         cluster = Cluster.start(
@@ -150,7 +150,7 @@ def status(
     if as_json:
         typer.echo(msgspec.json.encode(pictures).decode())
         return
-    from presence_actors.cli.tables import tables_of  # noqa: PLC0415
+    from presence_actors.cli.tables import tables_of
 
     for table in tables_of(pictures):
         _out.print(table)
@@ -158,7 +158,7 @@ def status(
 
 def down(*, zone: Zone = "a", address: Address = None) -> None:
     """End a cluster, and the Ray that was started for it."""
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     cluster = Cluster.find(zone, state_dir=state_dir_of(zone), address=address)
     with _stages("Ending"):
@@ -241,7 +241,7 @@ def _report(untold: list[str]) -> None:
 
 
 def _attach(zone: str, address: str | None) -> "Cluster":
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     return Cluster.attach(zone, state_dir=state_dir_of(zone), address=address)
 
