@@ -1,14 +1,16 @@
-"""When, with whom, how much: one map of one shard towards one peer, and what came back."""
+"""When, with whom, how much: flows towards a peer, and the rounds of a replica."""
 
 from __future__ import annotations
 
-from crdt import Delta, LWWMap, Stamp, VersionVector
+import pytest
+
+from crdt import Delta, LWWMap, Origin, Stamp, VersionVector
 from presence_actors.config import Knobs
+from presence_actors.core import gossip as module
 from presence_actors.core.gossip import Flow, Gossip, Peer
-from presence_actors.core.ids import NodeId, name_of
+from presence_actors.core.ids import NodeId
 from presence_actors.core.instants import Instant
-from presence_actors.core.limits import GOSSIP_ROWS_MAX
-from presence_actors.core.messages import PRESENCE, GossipAck, GossipDelta
+from presence_actors.core.messages import DURABLE, PRESENCE, GossipAck, GossipDelta
 from tests.unit.core.building import (
     NOTHING,
     SHARD,
@@ -21,307 +23,353 @@ from tests.unit.core.building import (
     entry,
     life,
     map_of,
+    name,
+    stamp,
 )
 
 KNOBS = Knobs()
-CLOCK = Stamp(7)
+CLOCK = stamp(0)
+PEOPLE = [entry(f"user{number}", written=number + 1) for number in range(5)]
 
 
-def step(flow: Flow, source: LWWMap, now: int = 0, *, greet: bool = False) -> object:
-    """What the flow sends now; an answer is waited for 500 ms."""
+def step(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int] | None:
+    """What the flow would send now."""
     return flow.next_delta(
-        source, clock=CLOCK, now=Instant(now), repeat_at=Instant(now + 500), greet=greet
+        source, clock=CLOCK, now=Instant(now), repeat_at=Instant(now + 500), greet=False
     )
 
 
-def flow_to_newcomer() -> Flow:
-    """A flow to a peer that said that it has seen nothing."""
-    flow = Flow()
-    flow.note_seen(NOTHING)
-    return flow
+def sent(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int]:
+    """What the flow sends now."""
+    found = step(flow, source, now)
+    assert found is not None
+    return found
 
 
-# --- one flow
+def users(delta: Delta) -> list[str]:
+    """Whom a delta is about."""
+    return [row.key[1] for row in delta.rows]
 
 
-def test_before_a_peer_has_spoken_it_gets_greetings_only() -> None:
-    """What it has is not known, so rows would be guesses."""
-    assert step(Flow(), map_of(entry())) == (Delta.nothing(CLOCK), 0)
+@pytest.fixture
+def flow() -> Flow:
+    """Towards a peer that knows nothing."""
+    found = Flow()
+    found.note_seen(NOTHING)
+    return found
 
 
-def test_a_peer_gets_what_it_lacks_and_nothing_more_until_it_answers() -> None:
-    """Stop and wait; after the time for an answer it is sent again, under another number."""
-    flow, source = flow_to_newcomer(), map_of(entry())
-    delta = Delta(NOTHING, source.vector, source.all_rows(), CLOCK)
-    assert step(flow, source) == (delta, 1)
+@pytest.fixture
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GOSSIP_ROWS_MAX", 2)
+
+
+# A flow.
+
+
+def test_a_peer_of_which_nothing_is_known_is_greeted_without_rows() -> None:
+    """What it lacks cannot be said yet."""
+    delta, transfer = sent(Flow(), map_of(*PEOPLE))
+    assert (len(delta.rows), delta.base, delta.new, transfer) == (0, NOTHING, NOTHING, 0)
+    assert delta.clock == CLOCK
+
+
+def test_a_peer_gets_what_it_has_not_seen(flow: Flow) -> None:
+    """Up to our vector, from its own."""
+    source = map_of(*PEOPLE)
+    seen = VersionVector({PEOPLE[0].origin: stamp(3)})
+    flow.note_seen(seen)
+    delta, transfer = sent(flow, source)
+    assert (users(delta), delta.base, delta.new, transfer) == (
+        ["user3", "user4"],
+        seen,
+        source.vector,
+        1,
+    )
+
+
+def test_the_next_delta_waits_for_the_answer_but_not_for_ever(flow: Flow) -> None:
+    """Without an answer it is repeated, under a new number."""
+    source = map_of(*PEOPLE)
+    sent(flow, source)
     assert step(flow, source, 499) is None
-    assert step(flow, source, 500) == (delta, 2)
+    delta, transfer = sent(flow, source, 500)
+    assert (len(delta.rows), transfer) == (5, 2)
 
 
-def test_an_accepted_delta_leaves_the_peer_without_a_lag() -> None:
-    """Until something changes."""
-    flow, source = flow_to_newcomer(), map_of(entry())
-    lags = [flow.lags(source)]
-    step(flow, source)
-    lags.append(flow.lags(source))
-    assert flow.note_answer(1, accepted=True)
-    lags.append(flow.lags(source))
-    source.apply(delta_of(entry(session="s2", written=2)), wall_ms=WALL)
-    lags.append(flow.lags(source))
-    assert lags == [True, True, False, True]
-
-
-def test_an_answer_to_an_earlier_attempt_is_not_the_awaited_one() -> None:
-    """What that attempt reached may have been less; an answer counts once."""
-    flow, source = flow_to_newcomer(), map_of(entry())
-    step(flow, source)
-    step(flow, source, 500)
-    assert not flow.note_answer(1, accepted=True)
+def test_after_the_answer_only_what_changed_since_is_sent(flow: Flow) -> None:
+    """And while nothing did, a promise that wants no answer."""
+    source = map_of(*PEOPLE)
+    _, transfer = sent(flow, source)
     assert flow.lags(source)
-    assert flow.note_answer(2, accepted=True)
-    assert not flow.note_answer(2, accepted=True)
-
-
-def test_a_refused_delta_is_made_again_from_what_the_peer_has_seen() -> None:
-    """At once, without waiting for the time of an answer."""
-    flow, source = flow_to_newcomer(), map_of(entry())
-    step(flow, source)
-    assert flow.note_answer(1, accepted=False)
-    assert step(flow, source, 1) == (Delta(NOTHING, source.vector, source.all_rows(), CLOCK), 2)
-
-
-def test_what_a_peer_has_seen_never_shrinks() -> None:
-    """An old message tells an old vector."""
-    flow, source = Flow(), map_of(entry())
     flow.note_seen(source.vector)
-    flow.note_seen(NOTHING)
-    assert flow.acked == source.vector
-
-
-def test_where_there_is_nothing_to_say_a_promise_is_made_that_wants_no_answer() -> None:
-    """It carries the vector, and the peer lags no more."""
-    flow, source = Flow(), map_of(entry())
-    flow.note_seen(source.vector)
-    assert step(flow, source) == (Delta(source.vector, source.vector, delta_of().rows, CLOCK), 0)
+    assert flow.note_answer(transfer, accepted=True)
     assert not flow.lags(source)
-
-
-def test_a_large_state_goes_in_parts_and_only_the_last_moves_the_vector() -> None:
-    """A receiver of half of it must not claim the rest."""
-    rows = [entry(session=f"s{n:05}", written=n + 1) for n in range(GOSSIP_ROWS_MAX + 1)]
-    source = map_of(*rows)
-    flow = flow_to_newcomer()
-    first, number = flow.next_delta(
-        source, clock=CLOCK, now=Instant(0), repeat_at=Instant(500), greet=False
-    ) or (None, 0)
-    assert first is not None
-    assert (len(first.rows), first.new, number) == (GOSSIP_ROWS_MAX, NOTHING, 1)
-    flow.note_answer(1, accepted=True)
+    delta, number = sent(flow, source)
+    assert (len(delta.rows), number, delta.new) == (0, 0, source.vector)
+    source.apply(delta_of(entry("carol", written=9), base=source.vector), wall_ms=WALL)
     assert flow.lags(source)
-    last = Delta(NOTHING, source.vector, delta_of(rows[-1]).rows, CLOCK)
-    assert step(flow, source) == (last, 2)
+    assert users(sent(flow, source)[0]) == ["carol"]
 
 
-def test_a_peer_that_fell_silent_is_greeted_and_begins_again_when_it_is_heard() -> None:
-    """Its answer is not waited for any more."""
-    flow, source = flow_to_newcomer(), map_of(entry())
-    step(flow, source)
+def test_an_answer_to_nothing_is_no_answer(flow: Flow) -> None:
+    """Neither to what was never sent nor to what was answered before."""
+    source = map_of(*PEOPLE)
+    assert not flow.note_answer(1, accepted=True)
+    sent(flow, source)
+    assert not flow.note_answer(2, accepted=True)
+    assert flow.note_answer(1, accepted=True)
+    assert not flow.note_answer(1, accepted=True)
+
+
+def test_a_refused_delta_is_made_again(flow: Flow) -> None:
+    """From what the peer says that it has seen."""
+    source = map_of(*PEOPLE)
+    _, transfer = sent(flow, source)
+    flow.note_seen(VersionVector({PEOPLE[0].origin: stamp(4)}))
+    assert flow.note_answer(transfer, accepted=False)
+    assert flow.lags(source)
+    assert users(sent(flow, source)[0]) == ["user4"]
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_all_parts_but_the_last_leave_the_vector_where_it_is(flow: Flow) -> None:
+    """A receiver of some of them must not claim the others."""
+    source = map_of(*PEOPLE)
+    told: list[str] = []
+    ends: list[VersionVector] = []
+    for _ in range(3):
+        delta, transfer = sent(flow, source)
+        told += users(delta)
+        ends.append(delta.new)
+        assert delta.base == NOTHING
+        assert flow.note_answer(transfer, accepted=True)
+    assert told == [f"user{number}" for number in range(5)]
+    assert ends == [NOTHING, NOTHING, source.vector]
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_a_row_that_changes_between_parts_comes_in_a_later_one(flow: Flow) -> None:
+    """The newest version of it only, and before the vector that covers it."""
+    source = map_of(*PEOPLE)
+    first, transfer = sent(flow, source)
+    assert users(first) == ["user0", "user1"]
+    flow.note_answer(transfer, accepted=True)
+    source.apply(delta_of(entry("user0", written=20), base=source.vector), wall_ms=WALL)
+    rest: list[str] = []
+    while True:
+        delta, transfer = sent(flow, source)
+        rest += users(delta)
+        flow.note_answer(transfer, accepted=True)
+        if delta.new == source.vector:
+            break
+    assert rest == ["user2", "user3", "user4", "user0"]
+
+
+@pytest.mark.usefixtures("_small_parts")
+def test_parts_get_on_even_if_each_answer_comes_after_the_repetition(flow: Flow) -> None:
+    """A late answer to an earlier copy counts, or a slow link would stay at the first part."""
+    source = map_of(*PEOPLE)
+    told: list[list[str]] = []
+    for round_ in range(6):
+        delta, transfer = sent(flow, source, round_ * 1_000)
+        told.append(users(delta))
+        again, _ = sent(flow, source, round_ * 1_000 + 500)
+        assert users(again) == users(delta)
+        assert flow.note_answer(transfer, accepted=True)
+        if delta.new == source.vector:
+            break
+    assert told == [["user0", "user1"], ["user2", "user3"], ["user4"]]
+
+
+def test_unanswered_transfers_are_bounded(flow: Flow) -> None:
+    """The oldest are forgotten."""
+    source = map_of(*PEOPLE)
+    for round_ in range(100):
+        sent(flow, source, round_ * 500)
+    assert len(flow._reached) <= 16
+    assert not flow.note_answer(1, accepted=True)
+    assert flow.note_answer(100, accepted=True)
+
+
+def test_a_flow_that_broke_off_begins_at_once(flow: Flow) -> None:
+    """Without waiting for the answer that was due."""
+    source = map_of(*PEOPLE)
+    sent(flow, source)
     flow.break_off()
-    assert step(flow, source, 1, greet=True) == (Delta.nothing(CLOCK), 0)
-    assert step(flow, source, 2) == (Delta(NOTHING, source.vector, source.all_rows(), CLOCK), 2)
+    assert len(sent(flow, source, 1)[0].rows) == 5
 
 
-# --- one peer
+def test_what_a_peer_has_seen_never_shrinks(flow: Flow) -> None:
+    """An old message says less than a new one."""
+    flow.note_seen(VersionVector({PEOPLE[0].origin: stamp(3)}))
+    flow.note_seen(VersionVector({PEOPLE[0].origin: stamp(1)}))
+    assert flow.acked == VersionVector({PEOPLE[0].origin: stamp(3)})
+
+
+# A peer.
 
 
 def test_a_new_life_of_a_peer_knows_nothing_of_what_the_old_one_was_told() -> None:
-    """Its flows begin anew; those of the same life go on."""
+    """Echoes of its own rows among it."""
     peer = Peer()
-    peer.note(W1, Instant(0), ready=True)
-    flows = peer.flows
-    peer.note(W1, Instant(5), ready=False)
-    assert peer.flows is flows
-    assert (peer.heard, peer.ready) == (5, False)
-    peer.note(life("a/w1", 2), Instant(6), ready=False)
-    assert peer.flows is not flows
+    peer.note(W1, Instant(5), ready=True)
+    peer.flows[PRESENCE].note_seen(VersionVector({Origin(W1): Stamp(9)}))
+    peer.note(W1, Instant(6), ready=True)
+    assert peer.flows[PRESENCE].acked is not None
+    peer.note(life("a/w1", 2), Instant(7), ready=False)
+    assert peer.flows[PRESENCE].acked is None
+    assert (peer.ready, peer.heard) == (False, 7)
 
 
-def test_a_peer_that_was_never_heard_is_silent() -> None:
-    """One that was heard is so only after the time."""
+def test_a_peer_is_silent_before_it_was_heard_and_after_a_while() -> None:
+    """At the very instant, not before."""
     peer = Peer()
     silent = [peer.is_silent(Instant(0), 1_000)]
-    peer.note(W1, Instant(100), ready=True)
-    silent += [peer.is_silent(Instant(now), 1_000) for now in (1_099, 1_100)]
+    peer.note(W1, Instant(5), ready=True)
+    silent += [peer.is_silent(Instant(1_004), 1_000), peer.is_silent(Instant(1_005), 1_000)]
     assert silent == [True, False, True]
 
 
-# --- all peers
+# Rounds.
 
 
-def gossip_with(*peers: NodeId) -> Gossip:
-    """The gossip of W0 with these peers, none of them heard; its first idle round is over."""
+class Replica:
+    """The gossip of W0, with a map that everybody lacks."""
+
+    def __init__(self) -> None:
+        self.gossip = Gossip(W0, SHARD, KNOBS, at(0))
+        self.gossip.note_peers([name(W1), name(W2)], at(0))
+        self.maps = (map_of(*PEOPLE), map_of())
+
+    def round(self, now: int, *, idle: bool = False) -> list[tuple[str, GossipDelta]]:
+        """One round."""
+        return [
+            (str(to), message)
+            for to, message in self.gossip.round(
+                self.maps, CLOCK, [], at(now), idle=idle, ready=True
+            )
+        ]
+
+    def hear(self, node: NodeId, now: int) -> Peer:
+        """The peer speaks, and knows nothing."""
+        peer = self.gossip.heed(node, at(now), ready=True)
+        assert peer is not None
+        for flow in peer.flows:
+            flow.note_seen(NOTHING)
+        return peer
+
+
+def test_silent_peers_are_only_greeted_and_only_when_idle() -> None:
+    """A greeting names no life and has no rows."""
+    replica = Replica()
+    assert replica.round(0) == []
+    greetings = replica.round(0, idle=True)
+    assert [(to, message.map) for to, message in greetings] == [
+        ("a/w1", PRESENCE),
+        ("a/w1", DURABLE),
+        ("a/w2", PRESENCE),
+        ("a/w2", DURABLE),
+    ]
+    assert all(message.receiver is None for _, message in greetings)
+    assert all(len(message.delta.rows) == 0 for _, message in greetings)
+
+
+def test_a_peer_that_was_heard_gets_what_it_lacks_at_once() -> None:
+    """The map that has nothing for it waits for an idle round."""
+    replica = Replica()
+    replica.hear(W1, 0)
+    ((to, message),) = replica.round(0)
+    assert (to, message.map, message.receiver, len(message.delta.rows)) == (
+        "a/w1",
+        PRESENCE,
+        W1,
+        5,
+    )
+    assert message.seen == replica.maps[PRESENCE].vector
+
+
+def test_an_old_life_of_a_peer_and_a_stranger_are_not_heeded() -> None:
+    """A late word of the past must not undo the present."""
+    replica = Replica()
+    replica.hear(life("a/w1", 2), 0)
+    assert replica.gossip.heed(W1, at(1), ready=True) is None
+    assert replica.gossip.heed(life("a/w9"), at(1), ready=True) is None
+
+
+def test_a_life_that_sorts_before_a_silent_one_is_the_new_one() -> None:
+    """The clock of its machine is behind."""
+    replica = Replica()
+    replica.hear(life("a/w1", 2), 0)
+    later = at(KNOBS.peer_silence_ms)
+    peer = replica.gossip.heed(W1, later, ready=False)
+    assert peer is not None
+    assert peer.node == W1
+
+
+def ack(sender: NodeId, receiver: NodeId, *, accepted: bool = True) -> GossipAck:
+    """An answer to the first transfer."""
+    return GossipAck(
+        shard=SHARD,
+        sender=sender,
+        receiver=receiver,
+        map=PRESENCE,
+        transfer=1,
+        accepted=accepted,
+        seen=NOTHING,
+    )
+
+
+@pytest.mark.parametrize(
+    "message", [ack(life("a/w1", 9), W0), ack(W1, life("a/w0", 9)), ack(life("a/w9"), W0)]
+)
+def test_answers_of_other_lives_count_nothing(message: GossipAck) -> None:
+    """Neither of another sender nor to another receiver."""
+    replica = Replica()
+    replica.hear(W1, 0)
+    replica.round(0)
+    replica.gossip.note_ack(message, at(5))
+    assert replica.round(5) == []
+    replica.gossip.note_ack(ack(W1, W0), at(6))
+    assert replica.gossip.next_round <= 6 + KNOBS.gossip_interval_ms
+
+
+def test_rounds_come_soon_after_a_change_and_slowly_without() -> None:
+    """Each idle round sets the next one."""
     gossip = Gossip(W0, SHARD, KNOBS, at(0))
-    gossip.note_peers(map(name_of, peers), at(0))
     assert gossip.is_idle_round(at(0))
-    return gossip
-
-
-def peer_of(gossip: Gossip, node: NodeId) -> Peer:
-    """What the gossip knows of one peer."""
-    return dict(gossip)[name_of(node)]
-
-
-def ack(
-    seen: VersionVector = NOTHING,
-    *,
-    sender: NodeId = W1,
-    receiver: NodeId = W0,
-    transfer: int = 1,
-    accepted: bool = True,
-) -> GossipAck:
-    """The answer of a peer."""
-    return GossipAck(SHARD, sender, receiver, PRESENCE, transfer, accepted, seen)
-
-
-def speak(
-    gossip: Gossip, source: LWWMap, now: int, *, idle: bool = False
-) -> list[tuple[str, GossipDelta]]:
-    """One round."""
-    return list(gossip.round((source, map_of()), CLOCK, [], at(now), idle=idle, ready=True))
-
-
-def test_a_round_follows_a_change_at_the_gossip_interval_and_an_idle_one_at_its_own() -> None:
-    """Another change does not put off what is due."""
-    gossip = gossip_with(W1)
     assert gossip.next_round == KNOBS.gossip_idle_ms
     gossip.want_round(at(10))
-    gossip.want_round(at(20))
     assert gossip.next_round == 10 + KNOBS.gossip_interval_ms
     assert not gossip.is_idle_round(at(30))
     assert gossip.next_round == KNOBS.gossip_idle_ms
-    assert gossip.is_idle_round(at(KNOBS.gossip_idle_ms))
-    assert gossip.next_round == 2 * KNOBS.gossip_idle_ms
 
 
-def test_strangers_are_not_heeded() -> None:
-    """Only replicas of the shard have a say."""
-    assert gossip_with(W1).heed(W2, at(0), ready=True) is None
+def test_who_is_no_replica_any_more_is_forgotten_and_who_stays_is_kept() -> None:
+    """With what is known of it."""
+    replica = Replica()
+    peer = replica.hear(W1, 0)
+    replica.gossip.note_peers([name(W1)], at(1))
+    assert list(replica.gossip) == [(name(W1), peer)]
 
 
-def test_a_peer_that_is_heard_first_gets_a_round_soon() -> None:
-    """A known one does not hurry anything."""
-    gossip = gossip_with(W1)
-    assert gossip.heed(W1, at(0), ready=True) is not None
-    assert gossip.next_round == KNOBS.gossip_interval_ms
-    gossip.is_idle_round(at(20))
-    gossip.heed(W1, at(20), ready=True)
-    assert gossip.next_round == KNOBS.gossip_idle_ms
+def test_all_started_anew_only_if_each_was_heard_and_none_may_vouch() -> None:
+    """Or if there is nobody else."""
+    replica = Replica()
+    assert not replica.gossip.all_started_anew()
+    replica.gossip.heed(W1, at(0), ready=False)
+    replica.gossip.heed(W2, at(0), ready=False)
+    anew = [replica.gossip.all_started_anew()]
+    replica.gossip.heed(W2, at(0), ready=True)
+    anew.append(replica.gossip.all_started_anew())
+    replica.gossip.note_peers([], at(0))
+    anew.append(replica.gossip.all_started_anew())
+    assert anew == [True, False, True]
 
 
-def test_an_old_life_is_not_heeded_while_the_new_one_speaks() -> None:
-    """Its words were under way too long."""
-    gossip = gossip_with(W1)
-    gossip.heed(life("a/w1", 2), at(0), ready=True)
-    assert gossip.heed(W1, at(KNOBS.peer_silence_ms - 1), ready=True) is None
-    assert peer_of(gossip, W1).node == life("a/w1", 2)
-
-
-def test_a_life_that_only_looks_old_is_heeded_once_the_other_is_silent() -> None:
-    """The machine of the new life has a clock that is behind."""
-    gossip = gossip_with(W1)
-    gossip.heed(life("a/w1", 2), at(0), ready=True)
-    assert gossip.heed(W1, at(KNOBS.peer_silence_ms), ready=True) is not None
-    assert peer_of(gossip, W1).node == W1
-
-
-def test_a_peer_that_was_never_heard_is_greeted_in_idle_rounds_only() -> None:
-    """With both maps, for no life in particular, and without rows."""
-    gossip, source = gossip_with(W1), map_of(entry())
-    assert speak(gossip, source, 20) == []
-    greetings = speak(gossip, source, 250, idle=True)
-    assert [(name, said.map, said.receiver, said.transfer) for name, said in greetings] == [
-        ("a/w1", 0, None, 0),
-        ("a/w1", 1, None, 0),
-    ]
-    assert all(said.delta == Delta.nothing(CLOCK) for _, said in greetings)
-    assert greetings[0][1].seen == source.vector
-
-
-def test_a_heard_peer_gets_rows_in_any_round_and_promises_in_idle_ones() -> None:
-    """The message names the life that it was made for; nothing goes twice before its answer."""
-    gossip, source = gossip_with(W1), map_of(entry())
-    gossip.heed(W1, at(0), ready=True)
-    for flow in peer_of(gossip, W1).flows:
-        flow.note_seen(NOTHING)
-    (said,) = speak(gossip, source, 20)
-    assert (said[0], said[1].receiver, said[1].map, said[1].transfer) == ("a/w1", W1, 0, 1)
-    assert said[1].delta.rows == source.all_rows()
-    assert [(other.map, other.transfer) for _, other in speak(gossip, source, 30, idle=True)] == [
-        (1, 0)
-    ]
-
-
-def test_an_accepted_answer_asks_for_what_has_gathered_meanwhile() -> None:
-    """The next round is near, and the peer's vector is known."""
-    gossip, source = gossip_with(W1), map_of(entry())
-    gossip.heed(W1, at(0), ready=True).flows[PRESENCE].note_seen(NOTHING)  # type: ignore[union-attr]
-    speak(gossip, source, 20)
-    gossip.is_idle_round(at(20))
-    gossip.note_ack(ack(source.vector), at(30))
-    assert gossip.next_round == 30 + KNOBS.gossip_interval_ms
-    assert peer_of(gossip, W1).flows[PRESENCE].acked == source.vector
-    assert peer_of(gossip, W1).heard == 30
-
-
-def test_a_refusal_waits_for_the_next_round_and_tells_what_was_seen() -> None:
-    """A peer that refuses for ever must not make us hurry for ever."""
-    gossip, source = gossip_with(W1), map_of(entry())
-    gossip.heed(W1, at(0), ready=True).flows[PRESENCE].note_seen(NOTHING)  # type: ignore[union-attr]
-    speak(gossip, source, 20)
-    gossip.is_idle_round(at(20))
-    gossip.note_ack(ack(source.vector, accepted=False), at(30))
-    assert gossip.next_round == KNOBS.gossip_idle_ms
-    assert peer_of(gossip, W1).flows[PRESENCE].acked == source.vector
-
-
-def test_answers_of_strangers_of_other_lives_and_for_other_lives_do_not_count() -> None:
-    """They speak of what somebody else has."""
-    gossip, source = gossip_with(W1), map_of(entry())
-    gossip.heed(W1, at(0), ready=True)
-    gossip.note_ack(ack(source.vector, sender=W2), at(30))
-    gossip.note_ack(ack(source.vector, sender=life("a/w1", 2)), at(30))
-    gossip.note_ack(ack(source.vector, receiver=life("a/w0", 2)), at(30))
-    assert peer_of(gossip, W1).flows[PRESENCE].acked is None
-    assert peer_of(gossip, W1).heard == 0
-
-
-def test_peers_that_stay_keep_what_is_known_of_them() -> None:
-    """Only who goes is forgotten."""
-    gossip = gossip_with(W1, W2)
-    gossip.heed(W1, at(0), ready=True)
-    known = peer_of(gossip, W1)
-    gossip.note_peers([name_of(W1)], at(5))
-    assert [(name, peer is known) for name, peer in gossip] == [("a/w1", True)]
-    assert gossip.next_round == 5
-
-
-def test_silent_peers_are_those_of_whom_nothing_was_heard_for_long_or_ever() -> None:
-    """In the order of their names."""
-    gossip = gossip_with(W2, W1)
-    assert gossip.silent_peers(at(0)) == ["a/w1", "a/w2"]
-    gossip.heed(W1, at(0), ready=True)
-    assert gossip.silent_peers(at(0)) == ["a/w2"]
-    assert gossip.silent_peers(at(KNOBS.peer_silence_ms)) == ["a/w1", "a/w2"]
-
-
-def test_all_have_started_anew_only_if_all_were_heard_and_none_may_vouch() -> None:
-    """One that was not heard may know what we do not; without peers there is nobody to ask."""
-    gossip = gossip_with(W1, W2)
-    gossip.heed(W1, at(0), ready=False)
-    anew = [gossip.all_started_anew()]
-    gossip.heed(W2, at(0), ready=False)
-    anew.append(gossip.all_started_anew())
-    gossip.heed(W2, at(1), ready=True)
-    anew.append(gossip.all_started_anew())
-    anew.append(gossip_with().all_started_anew())
-    assert anew == [False, True, False, True]
+def test_peers_are_silent_by_name() -> None:
+    """Also those that were never heard."""
+    replica = Replica()
+    replica.hear(W1, 0)
+    assert replica.gossip.silent_peers(at(10)) == [name(W2)]
+    assert replica.gossip.silent_peers(at(KNOBS.peer_silence_ms)) == [name(W1), name(W2)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crdt import HybridClock, Origin, Stamp, VersionVector, pack_stamp
+from crdt.hlc import COUNTER_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.store import ShardStore
 from presence_actors.errors import InvariantBroken
@@ -87,6 +88,18 @@ def test_a_clock_far_behind_what_was_seen_does_not_stamp() -> None:
     mine.promise(at(10_001, wall=WALL + 7_999))
     assert Origin(W0) not in mine.presence.vector
     assert mine.write(PRESENCE, [row], at(10_002, wall=WALL + 8_001)) is not None
+
+
+def test_a_clock_at_the_edge_of_the_drift_bound_does_not_stamp() -> None:
+    """Its next stamp could carry beyond the bound; a millisecond later there is room."""
+    mine = store()
+    edge = pack_stamp(WALL + DRIFT_MS, COUNTER_MAX)
+    mine.merge(PRESENCE, delta_of(clock=edge), at(0))
+    rows = [unstamped(entry(session=session)) for session in ("s1", "s2")]
+    assert not mine.is_clock_usable(at(0))
+    assert mine.write(PRESENCE, rows, at(0)) is None
+    assert mine.write(PRESENCE, rows, at(1)) is not None
+    mine.check()
 
 
 # --- merging
