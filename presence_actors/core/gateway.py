@@ -167,7 +167,7 @@ class GatewayMachine:
                 for peer_message in messages:
                     self._on_message(sender, peer_message)
             case ClientConnected(connection=connection, identity=identity):
-                self._on_connected(connection, identity, lease_ms=self._knobs.client_lease_ms)
+                self._on_connected(connection, identity, self._knobs.client_lease_ms)
             case GuestConnected():
                 self._on_guest(event)
             case ClientDisconnected():
@@ -239,18 +239,15 @@ class GatewayMachine:
 
     # Connections.
 
-    def _on_connected(
-        self, connection_id: ConnectionId, identity: Identity, *, lease_ms: int
-    ) -> None:
+    def _on_connected(self, connection_id: ConnectionId, identity: Identity, lease_ms: int) -> None:
         self._connections[connection_id] = Connection(identity, lease_ms=lease_ms)
         self._renew(connection_id)
         if identity.expires is not None:
-            left = max(0, identity.expires - self._now.wall)
-            self._tokens.renew(connection_id, self._in(left))
+            self._tokens.renew(connection_id, self._in(max(0, identity.expires - self._now.wall)))
 
     def _on_guest(self, guest: GuestConnected) -> None:
         lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
-        self._on_connected(guest.connection, guest.identity, lease_ms=lease_ms)
+        self._on_connected(guest.connection, guest.identity, lease_ms)
         session = self._holding.seat(guest, self._now)
         session.connection = guest.connection
         self._connections[guest.connection].session = session.key
@@ -288,8 +285,7 @@ class GatewayMachine:
         self._on_disconnected(connection_id, orderly=False)
 
     def _renew(self, connection_id: ConnectionId) -> None:
-        lease_ms = self._connections[connection_id].lease_ms
-        self._leases.renew(connection_id, self._in(lease_ms))
+        self._leases.renew(connection_id, self._in(self._connections[connection_id].lease_ms))
 
     def _session_of(self, connection: Connection) -> Session | None:
         return None if connection.session is None else self._holding.get(connection.session)
@@ -389,9 +385,7 @@ class GatewayMachine:
             topic = self._room(connection_id, session, message.topic, message.id)
             if topic is None:
                 return
-            if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
-                self._holding.drop_unclaimed(session, LeaveReason.LEFT, self._now)
-            if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
+            if not self._holding.has_space(session, topic, self._now):
                 words = f"a session may be in {ROOMS_PER_SESSION_MAX} rooms; leave one first"
                 self._refuse(connection_id, message.id, ErrorCode.TOO_MANY, words)
                 return
@@ -430,9 +424,7 @@ class GatewayMachine:
         self._accept(connection_id, message.id, None)
 
     def _on_sub(self, connection_id: ConnectionId, connection: Connection, message: Sub) -> None:
-        names = [*message.topics, *(f"user:{user}" for user in message.users)]
-        namespace = connection.identity.namespace
-        topics = [Topic(f"{namespace}/{name}") for name in names]
+        topics = _watched(connection, message)
         fresh = sum(topic not in connection.topics for topic in topics)
         if len(connection.topics) + fresh > SUBSCRIPTIONS_PER_CONNECTION_MAX:
             words = f"a connection may watch {SUBSCRIPTIONS_PER_CONNECTION_MAX} topics and users"
@@ -448,9 +440,7 @@ class GatewayMachine:
     def _on_unsub(
         self, connection_id: ConnectionId, connection: Connection, message: Unsub
     ) -> None:
-        names = [*message.topics, *(f"user:{user}" for user in message.users)]
-        for name in names:
-            topic = Topic(f"{connection.identity.namespace}/{name}")
+        for topic in _watched(connection, message):
             connection.topics.pop(topic, None)
             self._watching.unsubscribe(topic, connection_id, self._now)
         self._accept(connection_id, message.id, None)
@@ -468,11 +458,7 @@ class GatewayMachine:
         self._holding.hide(session.topic, hidden=hidden, now=self._now)
 
     def _room(
-        self,
-        connection_id: ConnectionId,
-        session: Session,
-        name: str,
-        request: int | str | None,
+        self, connection_id: ConnectionId, session: Session, name: str, request: int | str | None
     ) -> Topic | None:
         if name.startswith("user:"):
             words = f"{name} can be watched, not joined: the gateway alone writes it"
@@ -500,14 +486,12 @@ class GatewayMachine:
 
     def _on_segment(self, sender: NodeId, segment: Segment) -> None:
         link = self._attachments.at(segment.shard)
-        if link is None or segment.receiver != self._node:
-            return
-        if link.node != sender or link.number != segment.number:
+        expected = (self._node, sender, segment.number)
+        if link is None or (segment.receiver, link.node, link.number) != expected:
             return
         changed, done = link.receive(segment, self._in(self._knobs.resend_ms))
         for request in done:
-            asked = self._choices.take(request)
-            if asked is not None:
+            if (asked := self._choices.take(request)) is not None:
                 self._tell(asked[0], Ok(id=asked[1]))
         if segment.body is not None:
             link.want_acknowledgement(self._flush_due())
@@ -522,16 +506,14 @@ class GatewayMachine:
             if session.family is not None:
                 self._connections[session.connection].session = session.key
             else:
-                words = "the session was resumed elsewhere"
-                self._close(session.connection, CloseCode.REPLACED, words)
+                self._close(session.connection, CloseCode.REPLACED, "resumed elsewhere")
 
     # Polling and draining.
 
     def _on_drain(self, reason: str) -> None:
         connections = list(self._connections)
         others = [url for name, url in self._gateways.items() if name != name_of(self._node)]
-        jitter = self._knobs.reconnect_jitter_ms
-        goaway = Goaway(reason=reason, jitter_ms=jitter, gateways=others)
+        goaway = Goaway(reason=reason, jitter_ms=self._knobs.reconnect_jitter_ms, gateways=others)
         if connections:
             self._out.append(Deliver(connections, goaway))
         for connection_id in connections:
@@ -570,8 +552,7 @@ class GatewayMachine:
         """Announces to a new replica all that this gateway holds in the shard."""
         rows = self._holding.rows_of(link)
         loaded, unloaded = self._watching.topics_of(link.shard)
-        repeat_at = self._in(self._knobs.resend_ms)
-        attach = link.attach(self._node, rows, loaded, unloaded, repeat_at)
+        attach = link.attach(self._node, rows, loaded, unloaded, self._in(self._knobs.resend_ms))
         if link.worker is not None:
             self._out.append(Send(link.worker, [attach]))
 
@@ -587,11 +568,7 @@ class GatewayMachine:
             self._tell(connection_id, Ok(id=request, since=since))
 
     def _refuse(
-        self,
-        connection_id: ConnectionId,
-        request: int | str | None,
-        code: ErrorCode,
-        message: str,
+        self, connection_id: ConnectionId, request: int | str | None, code: ErrorCode, message: str
     ) -> None:
         self._tell(connection_id, Err(code=code, message=message, id=request))
 
@@ -600,3 +577,8 @@ class GatewayMachine:
 
     def _flush_due(self) -> Instant:
         return self._in(self._knobs.flush_ms)
+
+
+def _watched(connection: Connection, message: Sub | Unsub) -> list[Topic]:
+    names = [*message.topics, *(f"user:{user}" for user in message.users)]
+    return [Topic(f"{connection.identity.namespace}/{name}") for name in names]

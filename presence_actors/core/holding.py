@@ -25,6 +25,7 @@ from presence_actors.core.guests import (
 from presence_actors.core.ids import NodeId, SessionId, Topic, UserId, user_topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
+from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
 from presence_actors.core.messages import DURABLE
 from presence_actors.core.sessions import HeldEntry, Session, SessionKey, session_start
 from presence_actors.core.shard_link import ShardLink
@@ -205,7 +206,13 @@ class Holding:
         moved.connection, session.connection = session.connection, None
         return moved
 
-    def drop_unclaimed(self, session: Session, reason: LeaveReason, now: Now) -> None:
+    def has_space(self, session: Session, topic: Topic, now: Now) -> bool:
+        """Whether the session may be in this room, too; makes space of what nobody claims."""
+        if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
+            self._drop_unclaimed(session, LeaveReason.LEFT, now)
+        return topic in session.entries or len(session.entries) <= ROOMS_PER_SESSION_MAX
+
+    def _drop_unclaimed(self, session: Session, reason: LeaveReason, now: Now) -> None:
         """A guest did not come back to these rooms."""
         self._claiming.release(session.key)
         unclaimed, session.unclaimed = session.unclaimed, {}
@@ -383,7 +390,7 @@ class Holding:
         for key in self._unannounced.take_expired(now.instant):
             self._announce(self._sessions[key], now)
         for key in self._claiming.take_expired(now.instant):
-            self.drop_unclaimed(self._sessions[key], LeaveReason.TIMEOUT, now)
+            self._drop_unclaimed(self._sessions[key], LeaveReason.TIMEOUT, now)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if a session would live for ever."""

@@ -42,6 +42,7 @@ from presence_actors.core.vocabulary import (
     ServerMessage,
 )
 from presence_actors.edge.admission import is_loopback
+from presence_actors.edge.client import Client, text_of
 from presence_actors.edge.conn import Adapter, Conn, Dialog
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.polls import Polls
@@ -91,59 +92,6 @@ class GatewayLike(Protocol):
         ...
 
 
-class _Client:
-    """One connection and what the driver knows of it."""
-
-    __slots__ = (
-        "adapter",
-        "address",
-        "authorization",
-        "bad_frames",
-        "conn",
-        "deadline",
-        "dialog",
-        "dirty",
-        "id",
-        "identity",
-        "known",
-        "leaving",
-        "pending",
-    )
-
-    def __init__(
-        self,
-        id: ConnectionId,  # noqa: A002  # what it is
-        conn: Conn,
-        *,
-        address: str,
-        adapter: Adapter | None = None,
-        authorization: str | None = None,
-        dialog: Dialog | None = None,
-        identity: Identity | None = None,
-    ) -> None:
-        self.id = id
-        self.conn = conn
-        #: What it speaks: a protocol shared with others, or else a dialog of its own.
-        self.adapter = adapter
-        self.dialog = dialog
-        self.address = address
-        #: The token of the Authorization header, until `hello` has used it.
-        self.authorization = authorization
-        #: Who it is, where that was known before its first frame.
-        self.identity = identity
-        self.bad_frames = 0
-        #: The timer for `hello`, until it was said.
-        self.deadline: asyncio.TimerHandle | None = None
-        #: Whether it has not said who it is, and counts as such.
-        self.pending = True
-        #: Whether the machine knows it.
-        self.known = False
-        #: Whether it is being closed: no frame in or out any more.
-        self.leaving = False
-        #: Whether something was gathered for it in this turn.
-        self.dirty = False
-
-
 class GatewayDriver:
     """Runs a gateway's machine for the clients of one server. All calls from one event loop.
 
@@ -181,11 +129,11 @@ class GatewayDriver:
             clock=clock,
             name=name,
         )
-        self._clients: dict[ConnectionId, _Client] = {}
+        self._clients: dict[ConnectionId, Client] = {}
         self._unauthenticated: Counter[str] = Counter()
         self._polls = Polls()
         self._ids = itertools.count(1)
-        self._dirty: list[_Client] = []
+        self._dirty: list[Client] = []
         self._flushing = False
         #: What happened, by name: for /v1/stats and metrics.
         self.counts: Counter[str] = Counter()
@@ -229,7 +177,7 @@ class GatewayDriver:
         self, conn: Conn, *, adapter: Adapter, address: str, authorization: str | None = None
     ) -> ConnectionId:
         """A connection is open; from now on it has a name and a deadline."""
-        client = _Client(
+        client = Client(
             ConnectionId(next(self._ids)),
             conn,
             adapter=adapter,
@@ -248,7 +196,7 @@ class GatewayDriver:
         self, conn: Conn, *, dialog: Dialog, identity: Identity, address: str
     ) -> ConnectionId:
         """A connection is open whose token was read before, and which says `hello` in no words."""
-        client = _Client(
+        client = Client(
             ConnectionId(next(self._ids)), conn, address=address, dialog=dialog, identity=identity
         )
         client.pending = False
@@ -267,7 +215,7 @@ class GatewayDriver:
             if client.dialog is not None:
                 self._converse(client, client.dialog.receive(frame), came_in=True)
                 return
-            message = _adapter_of(client).decode(_text(frame))
+            message = client.shared.decode(text_of(frame))
         except FrameRefused as refused:
             self._refuse(client, refused)
             return
@@ -322,7 +270,7 @@ class GatewayDriver:
 
     # --- from connections to the machine --------------------------------------------------------
 
-    def _take(self, client: _Client, message: ClientMessage) -> None:
+    def _take(self, client: Client, message: ClientMessage) -> None:
         if not client.known:
             self._greet(client, message)
             return
@@ -338,7 +286,7 @@ class GatewayDriver:
             case _:
                 self.host.post(ClientSent(client.id, message))
 
-    def _greet(self, client: _Client, message: ClientMessage) -> None:
+    def _greet(self, client: Client, message: ClientMessage) -> None:
         if not isinstance(message, Hello):
             self._end(client, Err(code=ErrorCode.UNAUTHORIZED, message="say hello first"))
             return
@@ -359,7 +307,7 @@ class GatewayDriver:
             return
         self._welcome(client, identity, message)
 
-    def _welcome(self, client: _Client, identity: Identity, hello: Hello) -> None:
+    def _welcome(self, client: Client, identity: Identity, hello: Hello) -> None:
         self._settled(client)
         client.known = True
         client.authorization = None
@@ -368,7 +316,7 @@ class GatewayDriver:
         # Without the token: what the machine is told stays in the flight recorder.
         self.host.post(ClientSent(client.id, msgspec.structs.replace(hello, token=None)))
 
-    def _converse(self, client: _Client, turn: Turn, *, came_in: bool = False) -> None:
+    def _converse(self, client: Client, turn: Turn, *, came_in: bool = False) -> None:
         """Carry out one turn of a dialog."""
         for frame in turn.frames:
             self._gather(client, frame)
@@ -385,7 +333,7 @@ class GatewayDriver:
         elif came_in:
             self._await_introduction(client)
 
-    def _introduce(self, client: _Client, introduction: Introduction) -> None:
+    def _introduce(self, client: Client, introduction: Introduction) -> None:
         identity, client.identity = client.identity, None
         if identity is None:
             return
@@ -403,18 +351,18 @@ class GatewayDriver:
             )
         )
 
-    def _await_introduction(self, client: _Client) -> None:
+    def _await_introduction(self, client: Client) -> None:
         if client.deadline is not None:
             client.deadline.cancel()
         client.deadline = asyncio.get_running_loop().call_later(
             self.limits.idle_ms / 1_000, self._idled, client
         )
 
-    def _idled(self, client: _Client) -> None:
+    def _idled(self, client: Client) -> None:
         client.deadline = None
         self._part(client, _CLOSE_IDLE, f"nothing heard for {self.limits.idle_ms} ms")
 
-    def _refuse(self, client: _Client, refused: FrameRefused) -> None:
+    def _refuse(self, client: Client, refused: FrameRefused) -> None:
         self.counts["refused"] += 1
         err = Err(code=refused.code, message=refused.message, id=refused.id)
         if closing_code(refused.code) is not None:
@@ -430,18 +378,18 @@ class GatewayDriver:
         elif client.known:
             self.host.post(ClientRefused(client.id))
 
-    def _end(self, client: _Client, err: Err) -> None:
+    def _end(self, client: Client, err: Err) -> None:
         """Say why, and close."""
         self._write(client, err)
         code = closing_code(err.code)
         self._part(client, code if code is not None else _CLOSE_BAD_FRAMES, err.message)
 
-    def _hello_missed(self, client: _Client) -> None:
+    def _hello_missed(self, client: Client) -> None:
         client.deadline = None
         self.counts["hello_missed"] += 1
         self._part(client, _CLOSE_IDLE, f"no hello within {self.limits.hello_ms} ms")
 
-    def _settled(self, client: _Client) -> None:
+    def _settled(self, client: Client) -> None:
         """It is none of those any more that have yet to say who they are. Idempotent."""
         if client.deadline is not None:
             client.deadline.cancel()
@@ -452,13 +400,13 @@ class GatewayDriver:
             if self._unauthenticated[client.address] <= 0:
                 del self._unauthenticated[client.address]
 
-    def _part(self, client: _Client, code: int, reason: str, *, orderly: bool = False) -> None:
+    def _part(self, client: Client, code: int, reason: str, *, orderly: bool = False) -> None:
         """Close it, and tell the machine at once: a slow socket must not hold up what follows."""
         if not client.leaving:
             self._close(client, code, reason)
         self._report_gone(client, orderly=orderly)
 
-    def _report_gone(self, client: _Client, *, orderly: bool = False) -> None:
+    def _report_gone(self, client: Client, *, orderly: bool = False) -> None:
         if client.known:
             client.known = False
             self.host.post(ClientDisconnected(client.id, orderly))
@@ -490,21 +438,21 @@ class GatewayDriver:
             if client.dialog is not None:
                 self._converse(client, client.dialog.hear(effect.message))
                 continue
-            adapter = _adapter_of(client)
+            adapter = client.shared
             text = texts.get(adapter)
             if text is None:
                 text = texts[adapter] = adapter.encode(effect.message)
             self._gather(client, text)
 
-    def _write(self, client: _Client, message: ServerMessage) -> None:
+    def _write(self, client: Client, message: ServerMessage) -> None:
         if client.leaving:
             return
         if client.dialog is not None:
             self._converse(client, client.dialog.hear(message))
         else:
-            self._gather(client, _adapter_of(client).encode(message))
+            self._gather(client, client.shared.encode(message))
 
-    def _gather(self, client: _Client, text: bytes) -> None:
+    def _gather(self, client: Client, text: bytes) -> None:
         if not client.dirty:
             # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
             if client.conn.unsent_bytes > self.limits.unsent_bytes_max:
@@ -528,21 +476,6 @@ class GatewayDriver:
         else:
             self._flushing = False
 
-    def _close(self, client: _Client, code: int, reason: str) -> None:
+    def _close(self, client: Client, code: int, reason: str) -> None:
         client.leaving = True
         client.conn.close(code, reason)
-
-
-def _adapter_of(client: _Client) -> Adapter:
-    adapter = client.adapter
-    if adapter is None:
-        raise TypeError("a connection with a dialog has no adapter")
-    return adapter
-
-
-def _text(frame: str | bytes) -> str:
-    if isinstance(frame, bytes):
-        raise FrameRefused(
-            ErrorCode.BAD_FRAME, "the frame is binary; this protocol has text frames only"
-        )
-    return frame
