@@ -249,7 +249,6 @@ class GatewayMachine:
         lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
         self._on_connected(guest.connection, guest.identity, lease_ms)
         session = self._holding.seat(guest, self._now)
-        session.connection = guest.connection
         self._connections[guest.connection].session = session.key
 
     def _on_disconnected(self, connection_id: ConnectionId, *, orderly: bool) -> None:
@@ -506,7 +505,8 @@ class GatewayMachine:
             if session.family is not None:
                 self._connections[session.connection].session = session.key
             else:
-                self._close(session.connection, CloseCode.REPLACED, "resumed elsewhere")
+                words = "the session was resumed elsewhere"
+                self._close(session.connection, CloseCode.REPLACED, words)
 
     # Polling and draining.
 

@@ -128,8 +128,14 @@ class Holding:
             topic=room,
             meta=guest.meta,
         )
-        if lost is not None:
-            return self._adopt(lost, guest, now)
+        session = self._newcomer(guest, now) if lost is None else self._adopt(lost, guest, now)
+        session.connection = guest.connection
+        return session
+
+    def _newcomer(self, guest: GuestConnected, now: Now) -> Session:
+        identity = guest.identity
+        own = user_topic(identity.namespace, identity.user)
+        room = Topic(f"{identity.namespace}/{guest.topic}")
 
         def is_free(name: SessionId) -> bool:
             return (identity.namespace, identity.user, name) not in self._sessions

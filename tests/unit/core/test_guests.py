@@ -5,7 +5,10 @@ from __future__ import annotations
 from itertools import islice
 
 from crdt import Origin, Row, Stamp
+from presence_actors.config import Knobs
+from presence_actors.core.effects import CloseClient, GatewayEffect
 from presence_actors.core.epochs import entry_epoch
+from presence_actors.core.events import GuestConnected
 from presence_actors.core.guests import (
     SLOTS_LOOKED_AT,
     adoptable,
@@ -25,12 +28,21 @@ from presence_actors.core.ids import (
     UserId,
 )
 from presence_actors.core.instants import WallMs
-from presence_actors.core.limits import RESUME_MAX
+from presence_actors.core.limits import GUEST_LEASE_MS_MIN, RESUME_MAX, ROOMS_PER_SESSION_MAX
 from presence_actors.core.messages import PRESENCE
 from presence_actors.core.sessions import Session, session_start
 from presence_actors.core.topic_view import TopicView
-from presence_actors.core.values import EntryStatus, EntryValue, Meta, encode_value
-from presence_actors.core.vocabulary import Identity
+from presence_actors.core.values import (
+    EntryStatus,
+    EntryValue,
+    Meta,
+    decode_end,
+    decode_entry,
+    encode_value,
+)
+from presence_actors.core.vocabulary import CloseCode, Err, Identity, Ok, Ping, Set, Sub
+from tests.unit.core.building import G0, G1, LOBBY, WALL, entry
+from tests.unit.core.gateway_stage import KNOBS, Stage, closed, told
 
 ROOM = Topic("default/room:lobby")
 PAUL = UserId("paul")
@@ -155,3 +167,204 @@ def test_since_when_a_session_is_there_outlives_its_gateway() -> None:
     assert since_in(seen, lost(slot=0, resume=4)) is None
     assert since_in(None, lost()) is None
     assert row_in(None, PAUL, guest_session(FAMILY, 0)) is None
+
+
+# --- at a gateway -------------------------------------------------------------------------------
+
+OWN = Topic("default/user:paul")
+
+
+class GuestStage(Stage):
+    """A gateway that guests come to."""
+
+    def comes(
+        self, *, family: str = FAMILY, device: str = "web", room: str = "room:lobby", mood: str = ""
+    ) -> ConnectionId:
+        """A guest that joins a room, as soon as the replica knows."""
+        self.connections += 1
+        connection = ConnectionId(self.connections)
+        identity = Identity(Namespace("default"), PAUL)
+        meta: Meta = {"mood": mood}
+        seated = GuestConnected(connection, identity, family, device, room, meta)
+        assert self.happens(seated) == []
+        assert self.says(connection, Set(id=1, topic=room, meta=meta))
+        self.ticks()
+        return connection
+
+    def live(self, topic: Topic = LOBBY) -> dict[str, Row]:
+        """What the replica holds of a topic, by the session's name."""
+        rows = self.replica.rows
+        return {key[2]: row for key, row in rows.items() if key[0] == topic and row.live}
+
+    def beats(self, slot: int, *, resume: int, topic: Topic = OWN) -> list[GatewayEffect]:
+        """Somebody at another gateway has written the entry of a slot."""
+        row = entry(
+            "paul",
+            topic=topic,
+            session=guest_session(FAMILY, slot),
+            resume=resume,
+            holder=G1,
+            written=10_000,
+            device="web",
+        )
+        self.replica.rows[row.key] = row
+        return self.hears(self.replica.says(row, defeats=[row]))
+
+
+def test_a_guest_is_seated_in_the_lowest_slot_and_its_tabs_in_the_next() -> None:
+    """Each is an entry of its own, in the room and in the user's topic."""
+    stage = GuestStage()
+    stage.comes()
+    stage.comes()
+    names = [guest_session(FAMILY, 0), guest_session(FAMILY, 1)]
+    assert sorted(stage.live()) == sorted(stage.live(OWN)) == names
+
+
+def test_a_guest_that_comes_back_writes_nothing() -> None:
+    """Its session has never been away."""
+    stage = GuestStage()
+    stage.loses(stage.comes(mood="fine"))
+    written = len(stage.replica.written)
+    back = stage.comes(family="another", mood="fine")
+    # Its room is written again, as it was; the user's topic is not.
+    assert {row.key[0] for row in stage.replica.written[written:]} <= {LOBBY}
+    assert list(stage.live()) == [guest_session(FAMILY, 0)]
+    stage.passes(2 * KNOBS.grace_connection_ms)
+    assert list(stage.live()) == [guest_session(FAMILY, 0)]
+    stage.loses(back, orderly=True)
+    stage.ticks()
+    assert stage.live() == {}
+
+
+def test_a_room_that_is_not_joined_again_ends_after_the_grace() -> None:
+    """As somebody who was lost."""
+    stage = GuestStage()
+    first = stage.comes()
+    stage.says(first, Set(topic="room:side", meta={}))
+    stage.ticks()
+    side = Topic("default/room:side")
+    stage.loses(first)
+    stage.comes()
+    stage.passes(KNOBS.grace_connection_ms - 100)
+    assert list(stage.live(side)) == [guest_session(FAMILY, 0)]
+    stage.passes(200)
+    assert stage.live(side) == {}
+    ended = stage.replica.rows[side, PAUL, guest_session(FAMILY, 0)]
+    assert decode_end(ended.value).reason == "timeout"
+    assert list(stage.live()) == [guest_session(FAMILY, 0)]
+
+
+def test_rooms_that_nobody_claims_make_room_for_others() -> None:
+    """A page may have been reloaded into a hundred other rooms."""
+    stage = GuestStage()
+    first = stage.comes()
+    for number in range(1, ROOMS_PER_SESSION_MAX):
+        stage.says(first, Set(topic=f"room:{number}", meta={}))
+    full = stage.says(first, Set(id=7, topic="room:more", meta={}))
+    assert isinstance(told(full, first)[0], Err)
+    stage.loses(first)
+    second = stage.comes()
+    assert told(stage.says(second, Set(id=7, topic="room:more", meta={})), second) == [
+        Ok(id=7, since=WallMs(stage.machine._now.wall))
+    ]
+    stage.ticks()
+    assert stage.live(Topic("default/room:1")) == {}
+
+
+def test_a_guest_whose_slot_was_taken_elsewhere_moves() -> None:
+    """With its rooms, and its connection; the old entry goes when the grace is over."""
+    stage = GuestStage()
+    guest = stage.comes(mood="fine")
+    assert closed(stage.beats(0, resume=RESUME_MAX - 1)) == []
+    stage.ticks()
+    moved = stage.live()[guest_session(FAMILY, 1)]
+    assert decode_entry(moved.value).meta == {"mood": "fine"}
+    assert told(stage.says(guest, Ping(t=1)), guest)
+    stage.says(guest, Set(topic="room:lobby", meta={"mood": "new"}))
+    stage.ticks()
+    assert decode_entry(stage.live()[guest_session(FAMILY, 1)].value).meta == {"mood": "new"}
+    stage.passes(2 * KNOBS.grace_connection_ms)
+    assert list(stage.live()) == [guest_session(FAMILY, 1)]
+    assert stage.machine.inspect().sessions == 1
+
+
+def test_a_guest_moves_past_slots_that_somebody_holds() -> None:
+    """As far as the user's topic tells."""
+    stage = GuestStage()
+    stage.comes()
+    other = entry("paul", topic=OWN, session=guest_session(FAMILY, 1), holder=G1)
+    stage.replica.rows[other.key] = other
+    stage.hears(stage.replica.says(other))
+    stage.beats(0, resume=RESUME_MAX - 1)
+    stage.ticks()
+    assert guest_session(FAMILY, 2) in stage.live()
+
+
+def test_of_two_equal_numbers_the_beaten_one_moves() -> None:
+    """Both are in the right, so refuting would never end."""
+    stage = GuestStage()
+    guest = stage.comes()
+    assert closed(stage.beats(0, resume=0)) == []
+    stage.ticks()
+    assert guest_session(FAMILY, 1) in stage.live()
+    stage.loses(guest, orderly=True)
+    stage.ticks()
+    assert guest_session(FAMILY, 1) not in stage.live()
+
+
+def test_an_end_by_somebody_else_is_refuted() -> None:
+    """A replica that took the gateway for dead has ended what lives."""
+    stage = GuestStage()
+    stage.comes()
+    held = stage.live()[guest_session(FAMILY, 0)]
+    ended = held._replace(status=0, holder="", stamp=Stamp(held.stamp + 1), value=b"\x91\xa4lost")
+    stage.replica.rows[held.key] = ended
+    stage.hears(stage.replica.says(ended, defeats=[ended]))
+    stage.ticks()
+    assert stage.live()[guest_session(FAMILY, 0)].epoch > held.epoch
+
+
+def test_a_guest_without_a_connection_gives_way_without_a_word() -> None:
+    """Whoever has its slot now carries it on."""
+    stage = GuestStage()
+    stage.loses(stage.comes())
+    stage.beats(0, resume=RESUME_MAX - 1)
+    stage.beats(0, resume=RESUME_MAX - 1, topic=LOBBY)
+    stage.passes(2 * KNOBS.grace_connection_ms)
+    assert stage.machine.inspect().sessions == 0
+    assert stage.live()[guest_session(FAMILY, 0)].holder == G1
+
+
+def test_a_guest_shows_since_when_its_session_is_there() -> None:
+    """In rooms that the gateway knows: others see no change when it comes back elsewhere."""
+    stage = GuestStage()
+    watcher = stage.enters("olga", session="s2")
+    stage.says(watcher, Sub(topics=["room:lobby"], users=["paul"]))
+    for topic in (LOBBY, OWN):
+        row = entry(
+            "paul",
+            topic=topic,
+            session=guest_session(FAMILY, 0),
+            holder=G1,
+            since=-5_000,
+            device="web",
+            meta={"mood": ""} if topic == LOBBY else {},
+        )
+        stage.replica.rows[row.key] = row
+    stage.ticks()
+    stage.hears(stage.replica.says(*stage.replica.rows.values()))
+    stage.ticks()
+    stage.comes()
+    for topic in (LOBBY, OWN):
+        row = stage.live(topic)[guest_session(FAMILY, 0)]
+        assert (row.holder, decode_entry(row.value).since) == (G0, WALL - 5_000)
+
+
+def test_a_guest_may_be_silent_for_longer_than_a_native_client() -> None:
+    """A stock client beats every 30 s, and cannot be told otherwise."""
+    stage = GuestStage(Knobs(heartbeat_ms=1_000, client_lease_ms=3_000))
+    guest = stage.comes()
+    assert closed(stage.passes(GUEST_LEASE_MS_MIN - 1_000)) == []
+    assert closed(stage.passes(2_000)) == [
+        CloseClient(guest, CloseCode.IDLE, "no heartbeat within the lease")
+    ]
