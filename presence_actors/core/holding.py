@@ -63,8 +63,8 @@ class Holding:
         self._lingering: LeaseTable[SessionKey] = LeaseTable()
         #: Sessions whose user's intent is not known yet, until we wait no longer.
         self._unannounced: LeaseTable[SessionKey] = LeaseTable()
-        #: Guests that came back, until what they have not claimed again is taken for left.
-        self._claiming: LeaseTable[SessionKey] = LeaseTable()
+        #: Sessions with rooms that the client has not said again yet, until these rooms end.
+        self._unconfirmed: LeaseTable[SessionKey] = LeaseTable()
         #: Entries written so far, for people and metrics.
         self.changes = 0
 
@@ -159,8 +159,8 @@ class Holding:
 
     def _adopt(self, lost: Session, guest: GuestConnected, now: Now) -> Session:
         lost.family = guest.family
-        lost.unclaimed = dict.fromkeys(lost.rooms())
-        self._claiming.renew(lost.key, self._in(self._knobs.grace_connection_ms, now))
+        lost.doubt_rooms()
+        self._unconfirmed.renew(lost.key, self._in(self._knobs.grace_connection_ms, now))
         # Without a greater number: the session never left us, so nothing has to be announced.
         self.resume(lost, Hello(resume=lost.resume, device=guest.device), lost.status, now)
         return lost
@@ -213,21 +213,21 @@ class Holding:
         return moved
 
     def has_space(self, session: Session, topic: Topic, now: Now) -> bool:
-        """Whether the session may be in this room, too; makes space of what nobody claims."""
+        """Whether it may be in this room, too; for want of space, unconfirmed rooms end early."""
         if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
-            self._drop_unclaimed(session, LeaveReason.LEFT, now)
+            self._end_unconfirmed(session, now)
         return topic in session.entries or len(session.entries) <= ROOMS_PER_SESSION_MAX
 
-    def _drop_unclaimed(self, session: Session, reason: LeaveReason, now: Now) -> None:
-        """A guest did not come back to these rooms."""
-        self._claiming.release(session.key)
-        unclaimed, session.unclaimed = session.unclaimed, {}
-        for topic in unclaimed:
-            self.end_entry(session, topic, reason, now)
+    def _end_unconfirmed(self, session: Session, now: Now) -> None:
+        for topic in list(session.unconfirmed):
+            self.end_entry(session, topic, LeaveReason.LEFT, now)
 
     def resume(self, session: Session, hello: Hello, status: EntryStatus, now: Now) -> None:
-        """A session comes back to us."""
+        """A session comes back to us, perhaps from other gateways."""
         self._lingering.release(session.key)
+        if hello.resume > session.resume + 1:
+            session.doubt_rooms()
+            self._unconfirmed.renew(session.key, self._in(self._knobs.grace_connection_ms, now))
         before = (session.resume, session.status, session.device, session.replaced)
         session.resume, session.status, session.device = hello.resume, status, hello.device
         session.replaced = False
@@ -252,7 +252,7 @@ class Holding:
         del self._sessions[session.key]
         self._lingering.release(session.key)
         self._unannounced.release(session.key)
-        self._claiming.release(session.key)
+        self._unconfirmed.release(session.key)
         others = self._by_user[session.topic]
         del others[session.key]
         if not others:
@@ -267,7 +267,6 @@ class Holding:
     def hold(self, session: Session, topic: Topic, since: WallMs, meta: Meta, now: Now) -> WallMs:
         """The session is in the topic with this meta; since when."""
         number = self._attachments.of(topic).number
-        session.unclaimed.pop(topic, None)
         if session.family is not None and topic not in session.entries:
             known = since_in(self._watching.get(topic), session)
             since = since if known is None else known
@@ -286,8 +285,7 @@ class Holding:
         if session.announced:
             row = session.end_row(topic, self._node, reason)
             self._attachments.of(topic).write(row, self._flush_due(now))
-        del session.entries[topic]
-        session.unclaimed.pop(topic, None)
+        session.drop(topic)
 
     def _announce(self, session: Session, now: Now) -> None:
         self._unannounced.release(session.key)
@@ -366,12 +364,14 @@ class Holding:
             held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
             self._write(session, topic, now)
             return None
+        is_guest = session.family is not None
         moved: Session | None = None
-        if session.family is not None and session.connection is not None:
+        if is_guest and session.connection is not None:
             rooms = {topic: session.entries[topic] for topic in session.rooms()}
             moved = self._move(session, rooms, now)
-        del session.entries[topic]
-        session.unclaimed.pop(topic, None)
+        session.drop(topic)
+        if theirs <= session.resume and not is_guest:
+            return None  # What the client did elsewhere before it came back to us.
         if not session.entries:
             self._forget(session, now)
         elif not session.replaced:
@@ -383,8 +383,11 @@ class Holding:
 
     def deadline(self) -> Instant | None:
         """When a grace or a wait ends."""
-        tables = (self._lingering, self._unannounced, self._claiming)
-        instants = (table.deadline() for table in tables)
+        instants = (
+            self._lingering.deadline(),
+            self._unannounced.deadline(),
+            self._unconfirmed.deadline(),
+        )
         return min((instant for instant in instants if instant is not None), default=None)
 
     def run_due(self, now: Now) -> None:
@@ -393,10 +396,10 @@ class Holding:
             session = self._sessions[key]
             reason = LeaveReason.REPLACED if session.replaced else LeaveReason.TIMEOUT
             self.end(session, reason, now)
+        for key in self._unconfirmed.take_expired(now.instant):
+            self._end_unconfirmed(self._sessions[key], now)
         for key in self._unannounced.take_expired(now.instant):
             self._announce(self._sessions[key], now)
-        for key in self._claiming.take_expired(now.instant):
-            self._drop_unclaimed(self._sessions[key], LeaveReason.TIMEOUT, now)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if a session would live for ever."""

@@ -30,7 +30,7 @@ from presence_actors.core.values import (
     encode_value,
     pack_status,
 )
-from presence_actors.core.vocabulary import Identity, Welcome
+from presence_actors.core.vocabulary import Identity, Sub, Unsub, Welcome
 
 __all__ = [
     "Connection",
@@ -86,6 +86,11 @@ class Connection:
         self.bad_frames = 0
         self.said_bye = False
 
+    def named(self, message: Sub | Unsub) -> list[Topic]:
+        """The topics that a client names."""
+        names = [*message.topics, *(f"user:{user}" for user in message.users)]
+        return [Topic(f"{self.identity.namespace}/{name}") for name in names]
+
 
 class HeldEntry:
     """One entry of a session: in a room, or in the user's own topic."""
@@ -120,7 +125,7 @@ class Session:
         "since",
         "status",
         "sure",
-        "unclaimed",
+        "unconfirmed",
         "user",
     )
 
@@ -152,8 +157,9 @@ class Session:
         self.replaced = False
         #: Of a guest (core/guests.py): what its session id is derived from.
         self.family = family
-        #: Rooms that a guest was in when it was lost, and has not joined again yet.
-        self.unclaimed: dict[Topic, None] = {}
+        #: Rooms that it was in before the client may have been at other gateways. It may have left
+        #: them there, so until it says them again they keep the epoch that they had.
+        self.unconfirmed: dict[Topic, None] = {}
 
     @property
     def key(self) -> SessionKey:
@@ -167,6 +173,7 @@ class Session:
 
     def hold(self, topic: Topic, *, attachment: int, since: WallMs, meta: Meta) -> HeldEntry:
         """Puts an entry into `topic`, or changes it."""
+        self.unconfirmed.pop(topic, None)
         held = self.entries.get(topic)
         epoch = entry_epoch(resume=self.resume, attachment=attachment)
         if held is None:
@@ -180,8 +187,18 @@ class Session:
     def raise_epoch(self, topic: Topic, *, attachment: int) -> None:
         """The entry is announced anew: under this attachment, for the present resume."""
         held = self.entries[topic]
-        resume = epoch_resume(held.epoch) if self.replaced else self.resume
+        old = self.replaced or topic in self.unconfirmed
+        resume = epoch_resume(held.epoch) if old else self.resume
         held.epoch = max(held.epoch, entry_epoch(resume=resume, attachment=attachment))
+
+    def doubt_rooms(self) -> None:
+        """The client may have left any room elsewhere: it has to say them again."""
+        self.unconfirmed = dict.fromkeys(self.rooms())
+
+    def drop(self, topic: Topic) -> None:
+        """It is in the topic no longer."""
+        del self.entries[topic]
+        self.unconfirmed.pop(topic, None)
 
     def row(self, topic: Topic, holder: NodeId) -> Row:
         """The entry as an unstamped row."""

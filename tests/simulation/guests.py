@@ -17,8 +17,8 @@ from presence_actors.sim.world import World, _Process
 from presence_actors.wire.phoenix import PhoenixDialog, Turn
 from presence_actors.wire.phoenix_frames import Version
 from presence_actors.wire.phoenix_presence import Rooms
+from tests.simulation.short_knobs import KNOBS
 from tests.simulation.steering import ROOM, G
-from tests.simulation.swarm import KNOBS
 
 __all__ = ["Guest", "GuestWorld"]
 

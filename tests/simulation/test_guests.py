@@ -11,8 +11,8 @@ import pytest
 
 from presence_actors.core.limits import GUEST_LEASE_MS_MIN
 from tests.simulation.guests import Guest, GuestWorld
+from tests.simulation.short_knobs import KNOBS
 from tests.simulation.steering import ROOM, G, W, arrive, in_room, joins, leaves, watch
-from tests.simulation.swarm import KNOBS
 
 pytestmark = pytest.mark.simulation
 

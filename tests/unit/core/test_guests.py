@@ -237,7 +237,7 @@ def test_a_guest_that_comes_back_writes_nothing() -> None:
 
 
 def test_a_room_that_is_not_joined_again_ends_after_the_grace() -> None:
-    """As somebody who was lost."""
+    """It was left while nobody could say so."""
     stage = GuestStage()
     first = stage.comes()
     stage.says(first, Set(topic="room:side", meta={}))
@@ -250,11 +250,11 @@ def test_a_room_that_is_not_joined_again_ends_after_the_grace() -> None:
     stage.passes(200)
     assert stage.live(side) == {}
     ended = stage.replica.rows[side, PAUL, guest_session(FAMILY, 0)]
-    assert decode_end(ended.value).reason == "timeout"
+    assert decode_end(ended.value).reason == "left"
     assert list(stage.live()) == [guest_session(FAMILY, 0)]
 
 
-def test_rooms_that_nobody_claims_make_room_for_others() -> None:
+def test_rooms_that_nobody_confirms_make_room_for_others() -> None:
     """A page may have been reloaded into a hundred other rooms."""
     stage = GuestStage()
     first = stage.comes()

@@ -171,6 +171,17 @@ def test_an_unknown_choice_is_refused() -> None:
     assert stage.refuses(alice, message) == refused(ErrorCode.BAD_FRAME, words, 1)
 
 
+@pytest.mark.parametrize(("left_ms", "hidden"), [(0, False), (1_000, True)])
+def test_a_choice_that_has_ended_already_hides_nobody(left_ms: int, hidden: bool) -> None:
+    """Found on 2026-11-24: its user was hidden until the replica had answered."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Intent(id=1, status="invisible", until=WALL + stage.at + left_ms))
+    stage.ticks()
+    written = [is_hidden(row.status) for row in stage.replica.written]
+    assert written == [False, *([True] if hidden else [])]
+
+
 def test_who_becomes_invisible_is_hidden_in_all_entries_before_the_replica_has_the_choice() -> None:
     """And visible again when the choice is taken back."""
     stage = Stage()
@@ -352,19 +363,57 @@ def test_a_replaced_session_keeps_what_it_has_not_announced_elsewhere_for_the_gr
 
 
 def test_a_replaced_session_that_comes_back_announces_itself_again() -> None:
-    """With the entry of its user's topic, which it had lost, under the new resumption."""
+    """With the entry of its user's topic, which it had lost, under the new resumption.
+
+    A room comes with it when the client says it again: it may have left it elsewhere.
+    """
     stage = Stage()
     alice = stage.enters()
     stage.says(alice, Set(topic="room:lobby"))
     stage.ticks()
     winner = entry(topic=OWN, resume=1, holder=G1, written=900)
     stage.hears(stage.replica.says(defeats=[winner]))
-    stage.enters(resume=2)
-    assert [last_row(stage, topic).epoch for topic in (OWN, LOBBY)] == [
-        entry_epoch(resume=2, attachment=1)
-    ] * 2
+    back = stage.enters(resume=2)
+    old, new = (entry_epoch(resume=resume, attachment=1) for resume in (0, 2))
+    assert [last_row(stage, topic).epoch for topic in (OWN, LOBBY)] == [new, old]
+    stage.says(back, Set(topic="room:lobby"))
+    stage.ticks()
+    assert [last_row(stage, topic).epoch for topic in (OWN, LOBBY)] == [new, new]
     stage.passes(2 * KNOBS.grace_connection_ms)
     assert ends(stage) == []
+
+
+def test_a_room_that_a_client_does_not_say_again_after_being_elsewhere_ends() -> None:
+    """After the grace, as left; who cannot have been elsewhere keeps its rooms."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Set(topic="room:lobby"))
+    stage.ticks()
+    stage.loses(alice)
+    again = stage.enters(resume=1)
+    stage.passes(KNOBS.grace_connection_ms + KNOBS.flush_ms)
+    assert ends(stage) == []
+    stage.loses(again)
+    stage.enters(resume=3)
+    stage.passes(KNOBS.grace_connection_ms + KNOBS.flush_ms)
+    assert ends(stage) == [(LOBBY, "left")]
+    assert stage.machine.inspect().sessions == 1
+
+
+def test_what_was_done_elsewhere_before_a_client_came_back_does_not_close_it() -> None:
+    """Another gateway says late that it had the session meanwhile: only that room is lost."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Set(topic="room:lobby"))
+    stage.ticks()
+    stage.loses(alice)
+    stage.enters(resume=3)
+    meanwhile = end(entry(resume=2, holder=G1, written=900), written=901)
+    effects = stage.hears(stage.replica.says(defeats=[meanwhile]))
+    assert closed(effects) == []
+    stage.passes(KNOBS.grace_connection_ms + KNOBS.flush_ms)
+    assert ends(stage) == []
+    assert stage.machine.inspect().connections == 1
 
 
 def test_all_that_is_held_is_announced_to_the_next_replica_under_its_number() -> None:
