@@ -304,6 +304,19 @@ class GatewayMachine:
         if session is None:
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
             return
+        # A `set` with `since` is what a client says again after it has reconnected.
+        again = isinstance(message, Set) and message.since is not None
+        if isinstance(message, Set | Patch | Unset | Intent) and not again:
+            self._holding.note_use(session, self._now)
+        self._on_request(connection_id, connection, session, message)
+
+    def _on_request(
+        self,
+        connection_id: ConnectionId,
+        connection: Connection,
+        session: Session,
+        message: ClientMessage,
+    ) -> None:
         match message:
             case Ping():
                 self._on_ping(connection_id, message)
@@ -322,6 +335,8 @@ class GatewayMachine:
             case Bye():
                 connection.said_bye = True
                 self._on_disconnected(connection_id, orderly=True)
+            case Hello():
+                pass  # Heard before there was a session.
 
     def _on_ping(self, connection_id: ConnectionId, ping: Ping) -> None:
         connection = self._connections.get(connection_id)

@@ -118,6 +118,7 @@ class Session:
         "entries",
         "family",
         "hidden",
+        "idle",
         "namespace",
         "replaced",
         "resume",
@@ -149,6 +150,8 @@ class Session:
         self.since = since
         self.connection: ConnectionId | None = None
         self.entries: dict[Topic, HeldEntry] = {}
+        #: Whether nothing was done on the device for `auto_away_ms`.
+        self.idle = False
         self.hidden = False
         #: Whether `hidden` is known, and not only guessed.
         self.sure = False
@@ -200,6 +203,12 @@ class Session:
         del self.entries[topic]
         self.unconfirmed.pop(topic, None)
 
+    @property
+    def shown(self) -> EntryStatus:
+        """What the device shows: its status, or away while it is idle."""
+        idle = self.idle and self.status == EntryStatus.ONLINE
+        return EntryStatus.AWAY if idle else self.status
+
     def row(self, topic: Topic, holder: NodeId) -> Row:
         """The entry as an unstamped row."""
         held = self.entries[topic]
@@ -209,7 +218,7 @@ class Session:
             stamp=_NO_STAMP,
             origin=_NO_ORIGIN,
             epoch=held.epoch,
-            status=pack_status(self.status, hidden=self.hidden, unsure=not self.sure),
+            status=pack_status(self.shown, hidden=self.hidden, unsure=not self.sure),
             holder=holder,
             value=encode_value(value),
         )

@@ -6,14 +6,18 @@ import pytest
 
 from crdt import Row
 from presence_actors.config import Knobs
+from presence_actors.core.attaching import Attachments
 from presence_actors.core.effects import CloseClient
 from presence_actors.core.epochs import entry_epoch, refuting_epoch
-from presence_actors.core.ids import SessionId
+from presence_actors.core.holding import Holding
+from presence_actors.core.ids import Namespace, SessionId, UserId
 from presence_actors.core.instants import WallMs
+from presence_actors.core.placement import shard_of
 from presence_actors.core.sessions import mint_session
 from presence_actors.core.values import (
     HIDDEN,
     UNSURE,
+    EntryStatus,
     decode_end,
     decode_entry,
     entry_status,
@@ -25,6 +29,7 @@ from presence_actors.core.vocabulary import (
     Err,
     ErrorCode,
     Hello,
+    Identity,
     Intent,
     Ok,
     Patch,
@@ -35,8 +40,9 @@ from presence_actors.core.vocabulary import (
     Sub,
     Welcome,
 )
+from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
-from tests.unit.core.building import G0, G1, LOBBY, WALL, end, entry, intent
+from tests.unit.core.building import G0, G1, LOBBY, WALL, at, end, entry, intent
 from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS, Stage, closed, only, told
 
 OWN = "default/user:alice"
@@ -326,11 +332,11 @@ def test_a_row_that_was_beaten_under_our_own_resumption_is_refuted() -> None:
 @pytest.mark.parametrize(
     "winner",
     [
-        entry("bob", topic=OWN, written=900),
-        entry(topic="default/room:other", resume=2, written=900),
-        entry(topic=OWN, resume=1, attachment=0, written=900),
+        entry("bob", topic=OWN, written=900, holder=G1),
+        entry(topic="default/room:other", resume=2, written=900, holder=G1),
+        entry(topic=OWN, resume=1, attachment=0, written=900, holder=G1),
         entry(topic=OWN, resume=1, attachment=9, written=900, holder=G0),
-        entry(topic=OWN, session="s2", resume=2, written=900),
+        entry(topic=OWN, session="s2", resume=2, written=900, holder=G1),
     ],
     ids=["another user", "another topic", "a smaller epoch", "our own row", "another session"],
 )
@@ -471,3 +477,16 @@ def test_a_session_without_connection_and_without_grace_is_a_contradiction() -> 
     stage.machine._holding._lingering.release(session.key)
     with pytest.raises(InvariantBroken, match="lives without a lease"):
         stage.machine.check()
+
+
+def test_a_replica_is_told_what_is_held_in_its_shard_and_nothing_else() -> None:
+    """The user's topic and a room live in different shards."""
+    attachments = Attachments(G0, host="", shards=8, replicas=1, knobs=KNOBS, now=at(0))
+    holding = Holding(G0, attachments, Watching(G0, attachments, KNOBS), KNOBS)
+    identity = Identity(Namespace("default"), UserId("alice"))
+    session = holding.admit(identity, Hello(), S1, EntryStatus.ONLINE, at(0))
+    holding.hold(session, LOBBY, WallMs(WALL), {}, at(0))
+    holding.run_due(at(KNOBS.snapshot_wait_ms))
+    found = {row.key[0]: link.shard for link in attachments for row in holding.rows_of(link)}
+    assert found == {topic: shard_of(topic, shards=8) for topic in (session.topic, LOBBY)}
+    assert len(set(found.values())) == 2

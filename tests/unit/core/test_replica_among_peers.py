@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crdt import Origin, VersionVector
-from presence_actors.core.events import DeadlineReached
+from presence_actors.core.events import ClusterChanged, DeadlineReached, Worker
 from presence_actors.core.ids import NodeId, name_of, user_topic
 from presence_actors.core.messages import (
     DURABLE,
@@ -298,6 +298,20 @@ def test_gateways_hear_of_a_silent_gateway_after_lease_and_grace() -> None:
     late = reaches(stage, until + 2 * KNOBS.gossip_idle_ms)
     assert [reach.holders for reach in early.values() if reach.holders] == []
     assert late[max(late)].holders == {other: WALL}
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["falls silent", "leaves the cluster"])
+def test_a_peer_that_is_not_there_vouches_for_no_gateway(*, leaves: bool) -> None:
+    """Its last report said that the gateway beats, and nobody would ever correct it."""
+    stage = Stage(peers=[W1])
+    other = life("a/g1")
+    stage.hears(G0, attach())
+    stage.hears(other, attach(gateway=other))
+    stage.hears(W1, gossip(transfer=0, holders=[HolderReport(other, None)]))
+    if leaves:
+        stage.happens(ClusterChanged([Worker(name_of(W0), "host")]))
+    found = reaches(stage, KNOBS.gateway_lease_ms + KNOBS.grace_gateway_ms + 500)
+    assert found[max(found)].holders == {other: WALL}
 
 
 # --- a clock that is far behind
