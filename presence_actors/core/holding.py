@@ -104,9 +104,9 @@ class Holding:
             device=hello.device,
             since=start if start is not None and start <= now.wall else now.wall,
         )
-        return self._begin(session, now)
+        return self._begin(session, hello, now)
 
-    def _begin(self, session: Session, now: Now) -> Session:
+    def _begin(self, session: Session, hello: Hello, now: Now) -> Session:
         self._sessions[session.key] = session
         self._by_user.setdefault(session.topic, {})[session.key] = None
         view = self._watching.want(session.topic, now)
@@ -187,7 +187,7 @@ class Holding:
             since=now.wall,
             family=family,
         )
-        return self._begin(session, now)
+        return self._begin(session, Hello(), now)
 
     def _move(self, session: Session, rooms: dict[Topic, HeldEntry], now: Now) -> Session:
         """A guest whose slot was taken elsewhere goes on in one that nobody holds."""
@@ -243,10 +243,14 @@ class Holding:
 
     def note_use(self, session: Session, now: Now) -> None:
         """Somebody used the device."""
+        if session.family is not None:
+            return
         self._used.renew(session.key, self._in(self._knobs.auto_away_ms, now))
         self._set_idle(session, idle=False, now=now)
 
     def _note_idle(self, session: Session, hello: Hello, now: Now) -> None:
+        if session.family is not None:
+            return  # A guest cannot say that it is in use, so it is not taken for idle either.
         left_ms = self._knobs.auto_away_ms - hello.idle_ms
         session.idle = left_ms <= 0
         if left_ms > 0:

@@ -39,6 +39,7 @@ from presence_actors.core.values import (
     decode_end,
     decode_entry,
     encode_value,
+    entry_status,
 )
 from presence_actors.core.vocabulary import CloseCode, Err, Identity, Ok, Ping, Set, Sub
 from tests.unit.core.building import G0, G1, LOBBY, WALL, entry
@@ -368,3 +369,13 @@ def test_a_guest_may_be_silent_for_longer_than_a_native_client() -> None:
     assert closed(stage.passes(2_000)) == [
         CloseClient(guest, CloseCode.IDLE, "no heartbeat within the lease")
     ]
+
+
+def test_a_guest_is_never_taken_for_idle() -> None:
+    """It cannot say that its device is in use; a native client is away by then."""
+    stage = GuestStage()
+    guest = stage.comes()
+    for _ in range(2 * KNOBS.auto_away_ms // 30_000):
+        stage.passes(30_000)
+        stage.says(guest, Ping())
+    assert entry_status(stage.live()[guest_session(FAMILY, 0)].status) is EntryStatus.ONLINE
