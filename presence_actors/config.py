@@ -79,7 +79,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, int) or value <= 0:
                 raise ConfigError(name, value, "must be a positive number of milliseconds")
-        self._require("client_lease_ms", 2 * self.heartbeat_ms + 10, "2 x heartbeat_ms + 10 ms")
+        self._require("client_lease_ms", 2 * self.heartbeat_ms, "2 x heartbeat_ms")
         self._require("gateway_lease_ms", 4 * self.gateway_beat_ms, "4 x gateway_beat_ms")
         self._require("peer_silence_ms", 2 * self.gateway_beat_ms, "2 x gateway_beat_ms")
         self._require("unreachable_after_ms", 4 * self.gossip_idle_ms, "4 x gossip_idle_ms")
