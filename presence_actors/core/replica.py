@@ -42,7 +42,7 @@ from presence_actors.core.events import (
 )
 from presence_actors.core.fanout import Attached, Attachment
 from presence_actors.core.gossip import Gossip, Peer
-from presence_actors.core.ids import NodeId, NodeName, ShardId, is_newer, name_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.membership import HolderBook
 from presence_actors.core.messages import (
@@ -77,6 +77,7 @@ from presence_actors.errors import InvariantBroken
 __all__ = ["ReplicaMachine"]
 
 _GATEWAY_LOST = encode_value(EndValue(LeaveReason.GATEWAY_LOST))
+_RETIRED = encode_value(EndValue(LeaveReason.RETIRED))
 _LEFT = encode_value(EndValue(LeaveReason.LEFT))
 
 
@@ -95,8 +96,12 @@ class ReplicaMachine:
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
         self._holders = HolderBook()
-        self._reach = Reach(ready=first, origins={}, holders={})
+        self._reach = Reach(ready=first, origins={}, holders={}, zones={})
+        #: The other zones, and those that an operator has given up.
+        self._zones: list[ZoneId] = []
+        self._retired: list[ZoneId] = []
         self._started = now.instant
+        self._started_wall = now.wall
         self._ready_at: Instant | None = now.instant if first else None
         self._now = now
         self._out: list[ReplicaEffect] = []
@@ -147,7 +152,12 @@ class ReplicaMachine:
             topics_watched=self._attached.topics_watched,
             gateways=self._attached.reports(),
             peers=[
-                PeerLag(name=name, node=peer.node, ready=peer.ready, lag_ms=self._lag_ms(peer))
+                PeerLag(
+                    name=name,
+                    node=peer.node,
+                    ready=peer.ready,
+                    lag_ms=self._store.word_age_ms(name, self._now),
+                )
                 for name, peer in self._gossip
             ],
             digest=presence.digest().hex(),
@@ -166,9 +176,15 @@ class ReplicaMachine:
     # Events.
 
     def _on_cluster(self, event: ClusterChanged) -> None:
-        names = replicas_of(self._shard, event.workers, replicas=self._replicas)
         mine = name_of(self._node)
+        names = [
+            name
+            for workers in (event.workers, *event.zones.values())
+            for name in replicas_of(self._shard, workers, replicas=self._replicas)
+        ]
         self._gossip.note_peers((name for name in names if name != mine), self._now)
+        self._zones = sorted(event.zones)
+        self._retired = event.retired
 
     def _on_message(self, sender: NodeId, message: PeerMessage) -> None:
         match message:
@@ -443,6 +459,7 @@ class ReplicaMachine:
                     self._end(row, _GATEWAY_LOST)
         if may_stamp:
             self._sweep_old_lives()
+            self._sweep_retired_zones()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms
         if not self.is_ready and old_enough and self._gossip.all_started_anew():
             # All replicas have started together: the gateways' announcements are the truth.
@@ -473,6 +490,15 @@ class ReplicaMachine:
                 ):
                     self._end(row, _GATEWAY_LOST)
 
+    def _sweep_retired_zones(self) -> None:
+        """Entries of a zone that will not come back end; one replica of our zone sees to it."""
+        if not self._retired or not self._gossip.is_bridge(self._now):
+            return
+        for origin in self._store.origins():
+            if zone_of(origin) in self._retired:
+                for row in self._store.presence.origin_rows(origin):
+                    self._end(row, _RETIRED)
+
     def _reach_now(self) -> Reach:
         knobs = self._knobs
         origins = self._store.silent_origins(self._now, after_ms=knobs.unreachable_after_ms)
@@ -481,7 +507,10 @@ class ReplicaMachine:
             for gateway, since in self._holders.silent().items()
             if self._now.wall - since >= knobs.gateway_lease_ms + knobs.grace_gateway_ms
         }
-        return Reach(ready=self.is_ready, origins=origins, holders=holders)
+        zones = self._store.silent_zones(
+            self._zones, self._now, after_ms=knobs.unreachable_after_ms, since=self._started_wall
+        )
+        return Reach(ready=self.is_ready, origins=origins, holders=holders, zones=zones)
 
     # Small things.
 
@@ -493,9 +522,3 @@ class ReplicaMachine:
 
     def _repeat_at(self) -> Instant:
         return Instant(self._now.instant + self._knobs.resend_ms)
-
-    def _lag_ms(self, peer: Peer) -> int | None:
-        """How old what we know of the peer's writes may be."""
-        if peer.node is None:
-            return None
-        return self._store.word_age_ms(peer.node, self._now)
