@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from statistics import median
 
 import msgspec
 import numpy as np
@@ -29,17 +29,20 @@ from benchmarks.load import (
     Connect,
     HeartbeatLoad,
     Idle,
-    Load,
-    Result,
     Saturate,
 )
-from benchmarks.yardsticks import Yardstick
+from benchmarks.service import Section, Service
+from benchmarks.yardsticks import Kind, Yardstick
 from presence_actors.actors.cluster import Cluster
 from presence_actors.config import ClusterConfig
+from presence_actors.errors import PresenceError
 
 #: What is aimed at, on two cores.
 AIM_P99_MS = 100.0
 ROOM_SIZE = 20
+ROUNDS = 3
+#: Two changes of one client within a tick are told as one, and the first would count as lost.
+CHANGES_PER_CLIENT_MAX = 4
 CLIENTS_QUICK_MAX = 300
 SECONDS_QUICK_MAX = 5.0
 
@@ -56,180 +59,161 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     shards: int = 16
 
     @property
-    def short_s(self) -> float:
-        """Of the sections where less will do."""
-        return max(2.0, self.seconds / 4)
+    def round_s(self) -> float:
+        """How long one load of heartbeats lasts, in each round."""
+        return max(1.0, self.seconds / 8)
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """What a group of processes used during a section."""
-
-    cpu_s: float
-    seconds: float
-
-    @property
-    def share(self) -> float:
-        """Of one core."""
-        return self.cpu_s / self.seconds
-
-    def per(self, count: int, *, idle: Self | None = None) -> float:
-        """Microseconds each, without what would have been used anyway."""
-        spent = self.cpu_s - (idle.share * self.seconds if idle is not None else 0.0)
-        return spent * 1e6 / max(1, count)
-
-
-class Processes:
-    """Some processes, and what they have used since the last look."""
-
-    def __init__(self, process_ids: list[int]) -> None:
-        self._processes = [psutil.Process(process_id) for process_id in process_ids]
-        self._before = self._cpu_s()
-
-    def start(self) -> None:
-        """A section begins."""
-        self._before = self._cpu_s()
-
-    def used(self, seconds: float) -> Usage:
-        """What was used in a section that took so long."""
-        return Usage(self._cpu_s() - self._before, seconds)
-
-    @property
-    def memory(self) -> int:
-        """Their resident bytes."""
-        return sum(process.memory_info().rss for process in self._processes)
-
-    def _cpu_s(self) -> float:
-        times = [process.cpu_times() for process in self._processes]
-        return sum(time.user + time.system for time in times)
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one section: at the load, and in the processes of the service."""
-
-    result: Result
-    gateways: Usage
-    workers: Usage | None = None
-
-
-class Service:
-    """A load, and the processes of the service that it is for."""
-
-    def __init__(self, *, gateways: list[int], workers: list[int]) -> None:
-        self.load = Load()
-        self.gateways = Processes(gateways)
-        self.workers = Processes(workers)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.load.close()
-
-    def section(self, command: Connect | Idle | ChangeLoad | HeartbeatLoad | Saturate) -> Section:
-        """Have the load do something, and see what it cost."""
-        self.gateways.start()
-        self.workers.start()
-        result = self.load(command)
-        return Section(
-            result=result,
-            gateways=self.gateways.used(result.seconds),
-            workers=self.workers.used(result.seconds),
-        )
-
-
-class Heartbeats(msgspec.Struct, frozen=True, kw_only=True):
-    """What heartbeats cost one service."""
+class Beats(msgspec.Struct, frozen=True, kw_only=True):
+    """What heartbeats cost one process in one round."""
 
     cpu_us: float
     sent: int
-    #: As fast as one process of the service can.
+    #: As fast as it can.
     per_second: float
     answered: int
-    #: How busy that process and the load were meanwhile.
+    #: How busy it and the load were meanwhile.
     server_share: float
     load_share: float
-    bytes_per_connection: float = 0.0
+
+
+class Heartbeats:
+    """One process that answers heartbeats, over several rounds.
+
+    Args:
+        service: The process and its load.
+        port: Where it listens.
+        idle_share: What it uses of a core when nothing comes.
+    """
+
+    def __init__(self, service: Service, *, port: int, idle_share: float = 0.0) -> None:
+        self._service = service
+        self._port = port
+        self._idle_share = idle_share
+        self._rounds: list[Beats] = []
+
+    def measure(self, plan: Plan) -> None:
+        """One more round: at a fixed rate, then as fast as the process can."""
+        beats = self._service.section(HeartbeatLoad(self._port, plan.heartbeats, plan.round_s))
+        flood = self._service.section(Saturate(self._port, plan.round_s))
+        spent = beats.gateways.cpu_s - self._idle_share * beats.result.seconds
+        self._rounds.append(
+            Beats(
+                cpu_us=spent * 1e6 / beats.result.sent,
+                sent=beats.result.sent,
+                per_second=flood.result.received / plan.round_s,
+                answered=flood.result.received,
+                server_share=flood.gateways.cpu_s / plan.round_s,
+                load_share=flood.result.cpu_s / plan.round_s,
+            )
+        )
+
+    @property
+    def result(self) -> Beats:
+        """The medians over the rounds, and the sums of what was counted."""
+        rounds = self._rounds
+        return Beats(
+            cpu_us=median(found.cpu_us for found in rounds),
+            sent=sum(found.sent for found in rounds),
+            per_second=median(found.per_second for found in rounds),
+            answered=sum(found.answered for found in rounds),
+            server_share=median(found.server_share for found in rounds),
+            load_share=median(found.load_share for found in rounds),
+        )
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about the cluster."""
+    """Everything."""
 
     connect: Section
-    bytes_per_connection: float
+    connection_bytes: float
+    connection_bytes_counting: float
     idle: Section
     changes: Section
-    heartbeats: Heartbeats
+    gateway: Beats
+    counting: Beats
+    echo: Beats
 
 
 # ----------------------------------------------------------------------------------- the sections
 
 
-def measure_heartbeats(service: Service, plan: Plan, *, port: int, idle: Section) -> Heartbeats:
-    """At a fixed rate over all clients, then as fast as the process at `port` can."""
-    beats = service.section(HeartbeatLoad(plan.heartbeats, plan.short_s))
-    _require_all(beats.result, "heartbeats")
-    flood = service.section(Saturate(port, plan.short_s))
-    return Heartbeats(
-        cpu_us=beats.gateways.per(beats.result.received, idle=idle.gateways),
-        sent=beats.result.sent,
-        per_second=flood.result.received / plan.short_s,
-        answered=flood.result.received,
-        server_share=flood.gateways.cpu_s / plan.short_s,
-        load_share=flood.result.cpu_s / plan.short_s,
-    )
+def measure(plan: Plan, steps: Steps) -> Measured:
+    """A cluster under the load, then heartbeats at one of its gateways and at the yardsticks."""
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(running_cluster(plan, steps))
+        described = sorted(cluster.descriptions(), key=lambda known: known.name)
+        gateways = [known for known in described if known.role == "gateway"]
+        ports = [int((known.url or "").rpartition(":")[2]) for known in gateways]
+        service = stack.enter_context(
+            Service(
+                gateways=[known.process_id for known in gateways],
+                workers=[known.process_id for known in described if known.role == "worker"],
+            )
+        )
+        steps.next(f"{plan.clients} clients connect")
+        memory = service.gateways.memory
+        connect = service.section(Connect(ports, plan.clients, ROOM_SIZE))
+        connection_bytes = (service.gateways.memory - memory) / plan.clients
+        steps.next("warming up")
+        service.section(ChangeLoad(plan.rate, plan.round_s))
+        steps.next("idle")
+        idle = service.section(Idle(plan.round_s * 2))
+        steps.next(f"{plan.rate:.0f} changes/s")
+        changes = service.section(ChangeLoad(plan.rate, plan.seconds))
 
-
-def measure_cluster(plan: Plan, steps: Steps) -> Measured:
-    """A cluster of the given size under the load."""
-    with running_cluster(plan, steps) as cluster:
-        described = cluster.descriptions()
-        ports = sorted(int(url.rpartition(":")[2]) for url in cluster.gateway_urls)
-        pids = {
-            role: [known.process_id for known in described if known.role == role]
-            for role in ("gateway", "worker")
-        }
-        with Service(gateways=pids["gateway"], workers=pids["worker"]) as service:
-            steps.next(f"{plan.clients} clients connect")
-            memory = service.gateways.memory
-            connect = service.section(Connect(ports, plan.clients, ROOM_SIZE))
-            per_connection = (service.gateways.memory - memory) / plan.clients
-            steps.next("warming up")
-            service.section(ChangeLoad(plan.rate, plan.short_s / 2))
-            steps.next("idle")
-            idle = service.section(Idle(plan.short_s))
-            steps.next(f"{plan.rate:.0f} changes/s")
-            changes = service.section(ChangeLoad(plan.rate, plan.seconds))
-            _require_all(changes.result, "deliveries")
-            steps.next("heartbeats")
-            heartbeats = measure_heartbeats(service, plan, port=ports[0], idle=idle)
+        steps.next("yardsticks start")
+        counting = stack.enter_context(running_yardstick("counting", plan))
+        echo = stack.enter_context(running_yardstick("echo", plan))
+        # One gateway alone, as each yardstick is one process: the other one's part of the load
+        # rests, and what it uses is that of an idle one.
+        idle_share = idle.gateways.share
+        contestants = [
+            Heartbeats(service, port=ports[0], idle_share=idle_share),
+            Heartbeats(counting.service, port=counting.port),
+            Heartbeats(echo.service, port=echo.port),
+        ]
+        for number in range(1, ROUNDS + 1):
+            # Turn about: what else the machine does meets all of them alike.
+            steps.next(f"heartbeats, round {number} of {ROUNDS}")
+            for contestant in contestants:
+                contestant.measure(plan)
     return Measured(
         connect=connect,
-        bytes_per_connection=per_connection,
+        connection_bytes=connection_bytes,
+        connection_bytes_counting=counting.connection_bytes,
         idle=idle,
         changes=changes,
-        heartbeats=heartbeats,
+        gateway=contestants[0].result,
+        counting=contestants[1].result,
+        echo=contestants[2].result,
     )
 
 
-def measure_yardstick(kind: str, plan: Plan, steps: Steps) -> Heartbeats:
-    """The same heartbeats at a server that does nothing with them."""
-    steps.next(f"yardstick: {kind}")
+class ConnectedYardstick(msgspec.Struct, frozen=True, kw_only=True):
+    """A yardstick with as many connections as one gateway has."""
+
+    service: Service
+    port: int
+    connection_bytes: float
+
+
+@contextlib.contextmanager
+def running_yardstick(kind: Kind, plan: Plan) -> Iterator[ConnectedYardstick]:
+    """A server that does nothing with heartbeats; ended, whatever happens."""
     yardstick = Yardstick(kind)
     try:
         with Service(gateways=[yardstick.process_id], workers=[]) as service:
+            clients = plan.clients // plan.gateways
             memory = service.gateways.memory
-            service.load(Connect([yardstick.port], plan.clients, plain=kind == "echo"))
-            per_connection = (service.gateways.memory - memory) / plan.clients
-            idle = service.section(Idle(1.0))
-            found = measure_heartbeats(service, plan, port=yardstick.port, idle=idle)
+            service.section(Connect([yardstick.port], clients, plain=kind == "echo"))
+            yield ConnectedYardstick(
+                service=service,
+                port=yardstick.port,
+                connection_bytes=(service.gateways.memory - memory) / clients,
+            )
     finally:
         yardstick.close()
-    return msgspec.structs.replace(found, bytes_per_connection=per_connection)
 
 
 @contextlib.contextmanager
@@ -244,16 +228,11 @@ def running_cluster(plan: Plan, steps: Steps) -> Iterator[Cluster]:
         port=_free_ports(plan.gateways),
     )
     with tempfile.TemporaryDirectory(prefix="presence-bench-") as folder:
-        cluster = Cluster.start(config, state_dir=Path(folder) / "bench")
+        cluster = Cluster.start(config, state_dir=Path(folder) / "bench", tied=True)
         try:
             yield cluster
         finally:
             cluster.stop()
-
-
-def _require_all(result: Result, what: str) -> None:
-    """A benchmark of a service that loses things would be a benchmark of losing."""
-    assert result.received == result.expected, f"{result.received} of {result.expected} {what} came"
 
 
 def _free_ports(count: int) -> int:
@@ -269,18 +248,16 @@ def _free_ports(count: int) -> int:
 # ------------------------------------------------------------------------------------ the figures
 
 
-def figures(plan: Plan, cluster: Measured, counting: Heartbeats, echo: Heartbeats) -> list[Figure]:
+def figures(plan: Plan, found: Measured) -> list[Figure]:
     """All figures, in the order in which they are explained."""
-    changes, idle, beats = cluster.changes, cluster.idle, cluster.heartbeats
+    changes, idle, connect = found.changes, found.idle, found.connect.result
+    beats, counting, echo = found.gateway, found.counting, found.echo
     result = changes.result
-    assert changes.workers is not None
-    assert idle.workers is not None
     latencies, lags = _milliseconds(result.latencies), _milliseconds(result.lags)
     delivered, sent = result.received, result.sent
     per_delivery = changes.gateways.per(delivered, idle=idle.gateways)
     per_change = changes.gateways.per(sent, idle=idle.gateways)
     worker_change = changes.workers.per(sent, idle=idle.workers)
-    connect = cluster.connect.result
     return [
         Figure("change to subscriber, p50", delivered, _percentile(latencies, 50), "ms"),
         Figure("change to subscriber, p99", delivered, _percentile(latencies, 99), "ms"),
@@ -290,8 +267,8 @@ def figures(plan: Plan, cluster: Measured, counting: Heartbeats, echo: Heartbeat
         Figure("gateway CPU per delivery", delivered, per_delivery, "us"),
         Figure("gateway CPU per change", sent, per_change, "us"),
         Figure("worker CPU per change", sent, worker_change, "us"),
-        Figure("gateways, share of a core each", 1, changes.gateways.share / plan.gateways, ""),
-        Figure("workers, share of a core each", 1, changes.workers.share / plan.workers, ""),
+        Figure("gateways, busy each", 1, changes.gateways.share / plan.gateways, "cores"),
+        Figure("workers, busy each", 1, changes.workers.share / plan.workers, "cores"),
         Figure("gateway CPU per heartbeat", beats.sent, beats.cpu_us, "us", counting.cpu_us),
         Figure(
             "heartbeats of one gateway",
@@ -300,19 +277,19 @@ def figures(plan: Plan, cluster: Measured, counting: Heartbeats, echo: Heartbeat
             "1/s",
             counting.per_second,
         ),
-        Figure("that gateway, share of a core", 1, beats.server_share, ""),
-        Figure("the load meanwhile, share of a core", 1, beats.load_share, ""),
+        Figure("that gateway, busy", 1, beats.server_share, "cores"),
+        Figure("the load meanwhile, busy", 1, beats.load_share, "cores"),
         Figure("TCP echo, CPU per heartbeat", echo.sent, echo.cpu_us, "us", counting.cpu_us),
         Figure("TCP echo, heartbeats", echo.answered, echo.per_second, "1/s", counting.per_second),
         Figure(
             "gateway memory per connection",
             plan.clients,
-            cluster.bytes_per_connection / 1_000,
+            found.connection_bytes / 1_000,
             "kB",
-            counting.bytes_per_connection / 1_000,
+            found.connection_bytes_counting / 1_000,
         ),
         Figure("clients connect and join", connect.sent, connect.sent / connect.seconds, "1/s"),
-        Figure("the load, share of a core", 1, result.cpu_s / result.seconds, ""),
+        Figure("the load, busy", 1, result.cpu_s / result.seconds, "cores"),
         Figure("the load, late by, p99", sent, _percentile(lags, 99), "ms"),
     ]
 
@@ -328,7 +305,7 @@ def _percentile(values: np.ndarray[tuple[int], np.dtype[np.float64]], share: flo
 class Steps:
     """The progress bar."""
 
-    COUNT = 8
+    COUNT = 6 + ROUNDS
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -347,7 +324,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long changes come")
     parser.add_argument("--quick", action="store_true", help="below a minute, with fewer clients")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.clients < ROOM_SIZE:
+        parser.error(f"--clients {options.clients}: at least one room of {ROOM_SIZE} is wanted")
+    if min(options.rate, options.heartbeats, options.seconds) <= 0:
+        parser.error("--rate, --heartbeats and --seconds must be greater than 0")
+    return options
 
 
 def main() -> None:
@@ -356,8 +338,13 @@ def main() -> None:
     clients, seconds = options.clients, options.seconds
     if options.quick:
         clients, seconds = min(clients, CLIENTS_QUICK_MAX), min(seconds, SECONDS_QUICK_MAX)
+    if options.rate > clients * CHANGES_PER_CLIENT_MAX:
+        raise SystemExit(
+            f"--rate {options.rate:g}: {clients} clients change at most "
+            f"{clients * CHANGES_PER_CLIENT_MAX} times a second in all; take more clients"
+        )
     plan = Plan(
-        clients=max(ROOM_SIZE, clients - clients % ROOM_SIZE),
+        clients=clients - clients % ROOM_SIZE,
         rate=options.rate,
         seconds=seconds,
         heartbeats=options.heartbeats,
@@ -365,11 +352,7 @@ def main() -> None:
     console = Console(highlight=False)
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        steps = Steps(progress)
-        cluster = measure_cluster(plan, steps)
-        counting = measure_yardstick("counting", plan, steps)
-        echo = measure_yardstick("echo", plan, steps)
-    found = figures(plan, cluster, counting, echo)
+        found = figures(plan, measure(plan, Steps(progress)))
     title = (
         f"{plan.clients} clients in rooms of {ROOM_SIZE}, {plan.gateways} gateways, "
         f"{plan.workers} workers, {psutil.cpu_count()} cores; baseline: aiohttp, counting only"
@@ -383,4 +366,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PresenceError as error:
+        sys.exit(f"bench_cluster: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import sys
+import signal
 import time
 from array import array
 from collections.abc import AsyncIterator
@@ -25,6 +25,7 @@ from presence_actors.wire.native import SUBPROTOCOL, encode_client
 
 __all__ = [
     "ChangeLoad",
+    "Command",
     "Connect",
     "HeartbeatLoad",
     "Idle",
@@ -66,8 +67,9 @@ class ChangeLoad(msgspec.Struct, frozen=True, tag=True):
 
 
 class HeartbeatLoad(msgspec.Struct, frozen=True, tag=True):
-    """Send heartbeats, each client in its turn, so many a second."""
+    """Send heartbeats, each client of one port in its turn, so many a second."""
 
+    port: int
     rate: float
     seconds: float
 
@@ -288,9 +290,10 @@ class _Crowd:
         return sent
 
     async def _beat(self, load: HeartbeatLoad, lags: array[int]) -> int:
+        clients = [client for client in self.clients if client.port == load.port]
         sent = 0
         async for due in _schedule(load.rate, load.seconds, lags):
-            client = self.clients[sent % len(self.clients)]
+            client = clients[sent % len(clients)]
             client.send(client_frame(b'{"type":"ping","t":%d}' % due))
             sent += 1
         return sent
@@ -328,6 +331,8 @@ async def _schedule(rate: float, seconds: float, lags: array[int]) -> AsyncItera
 
 def _serve(pipe: Connection) -> None:
     """The load's process: obey until the pipe closes."""
+    # Ctrl-C is for whoever started it, and ends it through the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     async def serve() -> None:
         crowd = _Crowd()
@@ -377,4 +382,3 @@ class Load:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        sys.stdout.flush()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import signal
 import socket
 from multiprocessing.connection import Connection
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 import uvloop
@@ -14,7 +15,9 @@ from aiohttp import WSMsgType, web
 
 from presence_actors.wire.native import SUBPROTOCOL
 
-__all__ = ["Yardstick", "counting_server", "echo_server"]
+__all__ = ["Kind", "Yardstick", "counting_server", "echo_server"]
+
+Kind = Literal["counting", "echo"]
 
 _BACKLOG = 4_096
 _PING = msgspec.json.Decoder(dict[str, object])
@@ -22,15 +25,16 @@ _PING = msgspec.json.Decoder(dict[str, object])
 
 async def counting_server(listener: socket.socket) -> None:
     """An aiohttp server that counts heartbeats and answers them, and knows nothing of presence."""
-    counts = {"pings": 0}
+    pings = 0
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
+        nonlocal pings
         answers = web.WebSocketResponse(protocols=(SUBPROTOCOL,), compress=False)
         await answers.prepare(request)
         async for message in answers:
             if message.type is WSMsgType.TEXT:
                 ping = _PING.decode(message.data)
-                counts["pings"] += 1
+                pings += 1
                 await answers.send_str(f'{{"type":"pong","t":{ping["t"]}}}')
         return answers
 
@@ -59,16 +63,17 @@ async def echo_server(listener: socket.socket) -> None:
     await server.serve_forever()
 
 
-def _serve(pipe: Connection, kind: str) -> None:
+def _serve(pipe: Connection, kind: Kind) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     pipe.send(listener.getsockname()[1])
     uvloop.run(counting_server(listener) if kind == "counting" else echo_server(listener))
 
 
 class Yardstick:
-    """A server in a process of its own: `counting` or `echo`."""
+    """A server in a process of its own."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: Kind) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, kind), daemon=True)

@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 from presence_actors.config import Knobs
+from presence_actors.core.amnesty import Amnesty
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.chance import Rng
 from presence_actors.core.choices import Choices, intent_row, intent_trouble
@@ -140,6 +141,9 @@ class GatewayMachine:
         self._heartbeats = 0
         self._now = now
         self._due: Instant | None = now.instant
+        self._amnesty = Amnesty(
+            now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
+        )
         self._out: list[GatewayEffect] = []
 
     # The contract.
@@ -147,6 +151,7 @@ class GatewayMachine:
     def handle(self, event: GatewayEvent, now: Now) -> list[GatewayEffect]:
         """Takes in one event; what is to be done about it."""
         self._now = now
+        self._amnesty.note(due=self._due, now=now.instant)
         if isinstance(event, ClientSent) and isinstance(event.message, Ping):
             # The most frequent event by far. It moves one lease further away and nothing else, so
             # nothing falls due by it that did not fall due before.
@@ -191,13 +196,12 @@ class GatewayMachine:
         return out
 
     def _next_due(self) -> Instant | None:
+        tables = (self._leases.deadline(), self._tokens.deadline(), self._holding.deadline())
         instants = [
             self._attachments.deadline(),
             self._watching.deadline(),
-            self._leases.deadline(),
-            self._tokens.deadline(),
-            self._holding.deadline(),
             self._polling.deadline(),
+            *(max(instant, self._amnesty.until) for instant in tables if instant is not None),
         ]
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -506,7 +510,9 @@ class GatewayMachine:
 
     def _on_segment(self, sender: NodeId, segment: Segment) -> None:
         link = self._attachments.at(segment.shard)
-        if link is None or link.node != sender or link.number != segment.number:
+        if link is None or segment.receiver != self._node:
+            return
+        if link.node != sender or link.number != segment.number:
             return
         changed, done = link.receive(segment, self._in(self._knobs.resend_ms))
         for request in done:
@@ -541,12 +547,16 @@ class GatewayMachine:
 
     def _run_due(self) -> None:
         now = self._now
-        self._run_leases()
-        self._out.extend(self._attachments.take_beats(now))
+        may_judge = not self._amnesty.holds(now.instant)
+        if may_judge:
+            self._run_leases()
+        self._out.extend(self._attachments.take_beats(now, may_leave=may_judge))
         for link in self._attachments.take_lost(now):
             self._attach(link)
         for link in self._attachments.take_reach_changes(now):
             self._watching.doubt(link.shard, now)
+        for view in self._watching.take_ended_choices(now):
+            self._holding.note_choice(view, now)
         self._out.extend(self._watching.run_due(now))
         self._out.extend(self._polling.run_due(now))
         for worker, messages in self._attachments.take_messages(now).items():

@@ -170,7 +170,12 @@ class Gossip:
     def heed(self, node: NodeId, now: Now, *, ready: bool) -> Peer | None:
         """The peer that speaks, unless it is a stranger or an old life of one."""
         peer = self._peers.get(name_of(node))
-        if peer is None or (peer.node is not None and is_newer(peer.node, node)):
+        if peer is None:
+            return None
+        late = peer.node is not None and is_newer(peer.node, node)
+        # One that speaks while the other is silent is no late word of an old life: the clock of
+        # the new life's machine is behind.
+        if late and not peer.is_silent(now.instant, self._knobs.peer_silence_ms):
             return None
         if peer.node != node:
             self.want_round(now)

@@ -21,7 +21,13 @@ from presence_actors.core.sessions import Session, SessionKey, session_start
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import intent_of
 from presence_actors.core.topic_view import TopicView
-from presence_actors.core.values import EntryStatus, IntentStatus, LeaveReason, Meta
+from presence_actors.core.values import (
+    INTENT_KEY,
+    EntryStatus,
+    IntentStatus,
+    LeaveReason,
+    Meta,
+)
 from presence_actors.core.vocabulary import Hello, Identity
 from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
@@ -193,7 +199,11 @@ class Holding:
 
     def _is_hidden(self, topic: Topic, now: Now) -> bool:
         view = self._watching.get(topic)
-        durable = () if view is None else view.rows[DURABLE].values()
+        if view is None or view.user is None:
+            return False
+        # What was chosen here and is still on its way counts already.
+        waiting = self._attachments.of(topic).unacknowledged((topic, view.user, INTENT_KEY))
+        durable = view.rows[DURABLE].values() if waiting is None else (waiting,)
         return intent_of(durable, now.wall).status == IntentStatus.INVISIBLE
 
     # Defence.

@@ -50,21 +50,26 @@ def entry_ref(key: Key) -> str:
 class Waiting:
     """A subscriber that has not had its first frame."""
 
-    __slots__ = ("cursor", "until")
+    __slots__ = ("cursor", "until", "warned")
 
     def __init__(self, cursor: VersionVector | None, until: Instant) -> None:
         self.cursor = cursor
         #: When it is told that it has to wait; None once it was.
         self.until: Instant | None = until
+        #: Whether it was told that the view is starting, and must hear when it no longer is.
+        self.warned = False
 
 
 class TopicView:
     """One topic: `namespace/room:lobby` as topic, `room:lobby` as name."""
 
     __slots__ = (
+        "_ahead",
+        "_ahead_of_us",
         "_dirty",
         "_dropped",
         "_removed",
+        "_unknown_leaves",
         "cursor_sent_at",
         "doubtful",
         "loaded",
@@ -92,6 +97,11 @@ class TopicView:
         self._dropped = VersionVector()
         self.loaded = False
         self.subscribers: dict[ConnectionId, None] = {}
+        #: Subscribers that have seen more elsewhere than we have, and all that they have seen. They
+        #: may know entries that we never did, and must hear of their ends, too.
+        self._ahead: dict[ConnectionId, None] = {}
+        self._ahead_of_us = VersionVector()
+        self._unknown_leaves: list[Leave] = []
         self.waiting: dict[ConnectionId, Waiting] = {}
         #: Sessions of this gateway that need the topic themselves.
         self.pins = 0
@@ -114,6 +124,20 @@ class TopicView:
     def is_wanted(self) -> bool:
         """Whether anybody at this gateway needs the topic."""
         return bool(self.subscribers or self.waiting or self.pins)
+
+    def drop(self, connection: ConnectionId) -> None:
+        """The client hears no more of the topic."""
+        self.subscribers.pop(connection, None)
+        self.waiting.pop(connection, None)
+        self._ahead.pop(connection, None)
+
+    def note_resumed(
+        self, connection: ConnectionId, seen: VersionVector, ours: VersionVector
+    ) -> None:
+        """A subscriber continues from a cursor; perhaps it was ahead of us."""
+        if not ours.dominates(seen):
+            self._ahead[connection] = None
+            self._ahead_of_us = self._ahead_of_us.merge(seen)
 
     def merge(self, which: int, row: Row) -> bool:
         """Takes a row in; whether it was news."""
@@ -153,6 +177,8 @@ class TopicView:
             old = self.shown.get(key)
             new = None if row is None else _visible(row)
             if new == old:
+                if row is not None and new is None and self._ahead:
+                    self._unknown_leaves.append(_leave(key, row))
                 continue
             if new is None:
                 del self.shown[key]
@@ -164,6 +190,19 @@ class TopicView:
         if not (joins or updates or leaves):
             return None
         return Diff(topic=self.name, joins=joins, updates=updates, leaves=leaves)
+
+    def take_unknown_leaves(self, ours: VersionVector) -> tuple[list[ConnectionId], Diff] | None:
+        """Ends of entries that we never showed, for subscribers that may have seen them elsewhere.
+
+        Nobody is ahead any more once we have seen all that they had.
+        """
+        hearers, leaves = list(self._ahead), self._unknown_leaves
+        self._unknown_leaves = []
+        if ours.dominates(self._ahead_of_us):
+            self._ahead, self._ahead_of_us = {}, VersionVector()
+        if not (hearers and leaves):
+            return None
+        return hearers, Diff(topic=self.name, leaves=leaves)
 
     def snapshot(self, cursor: str | None) -> list[Snap]:
         """What is shown, in parts."""

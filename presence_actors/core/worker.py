@@ -156,7 +156,7 @@ class WorkerMachine:
                     if message.shard in self._replicas:
                         by_shard.setdefault(message.shard, []).append(message)
                     elif isinstance(message, Attach | Segment):
-                        detached = Detached(message.shard, self._node, message.number)
+                        detached = Detached(message.shard, self._node, event.sender, message.number)
                         batch.take([Send(name_of(event.sender), [detached])])
                 case _:
                     pass  # Meant for a gateway.
@@ -176,7 +176,7 @@ class WorkerMachine:
         for shard in beat.attachments:
             if shard in self._replicas:
                 by_shard.setdefault(shard, []).append(beat)
-        ready = [shard for shard, replica in self._replicas.items() if replica.is_ready]
+        ready = [shard for shard, replica in self._replicas.items() if replica.may_serve(self._now)]
         batch.take([Send(name_of(sender), [BeatAck(self._node, ready)])])
 
 

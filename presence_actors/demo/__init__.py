@@ -17,6 +17,7 @@ from presence_actors.errors import ConfigError
 __all__ = ["demo", "register"]
 
 _SEEDS: Final = 10_000
+_PLAIN_WIDTH: Final = 120
 
 
 def register(app: typer.Typer) -> None:
@@ -55,4 +56,8 @@ def demo(
         table=table and sys.stdout.isatty(),
         drama=drama,
     )
-    run(plan, Console(highlight=False))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Nobody's window is narrow: nothing need be cut.
+        console.width = _PLAIN_WIDTH
+    run(plan, console)

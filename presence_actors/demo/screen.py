@@ -33,6 +33,15 @@ _KIND_STYLES: Final = {
     "note": "bold",
 }
 _MARKS: Final = {"join": "+", "leave": "-", "update": "~", "status": "=", "lost": "!", "note": "*"}
+#: {column: its least width}
+_COLUMNS: Final = {
+    "person": 9,
+    "status": 11,
+    "devices": 14,
+    "rooms": 12,
+    "since": 10,
+    "last event": 12,
+}
 #: Lines of the terminal that are not people: header, head of the table, log.
 _LOG_LINES: Final = 8
 _OTHER_LINES: Final = _LOG_LINES + 8
@@ -166,8 +175,9 @@ def people_table(scene: Scene, *, rows: int | None = None) -> Table:
         latest = sorted(names, key=lambda name: -scene.people[name].changed_s)[: rows - 1]
         names = [name for name in names if name in set(latest)]
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    for column in ("person", "status", "devices", "rooms", "since", "last event"):
-        table.add_column(column, no_wrap=True)
+    # What is cut on a narrow terminal is the end of texts, never a name or a word of status.
+    for column, width in _COLUMNS.items():
+        table.add_column(column, no_wrap=True, min_width=width)
     now_ms = time.time() * 1_000
     for name in names:
         table.add_row(*_row(name, scene.people[name], now_ms))

@@ -71,13 +71,13 @@ _CHOICE_MS: Final = (4_000, 12_000)
 
 #: Of a hundred actions of a device that is here.
 _WEIGHTS: Final = {
-    "speak": 28,
+    "speak": 25,
     "show": 22,
     "hop": 20,
     "choose": 8,
     "drop": 10,
     "depart": 7,
-    "vanish": 5,
+    "vanish": 8,
 }
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import msgspec
@@ -25,6 +23,7 @@ from presence_actors.config import ClusterConfig, Knobs
 from presence_actors.core.views import GatewayView, WorkerView
 from presence_actors.core.vocabulary import UserStatus
 from presence_actors.demo.crowd import Crowd
+from presence_actors.demo.interruption import Interruption
 from presence_actors.demo.scene import Scene
 from presence_actors.demo.screen import (
     ClusterPicture,
@@ -59,7 +58,6 @@ _DRAMA_AT_S: Final = 20.0
 _LOSS_S: Final = 3.0
 _RETURN_S: Final = 15.0
 _POLL_S: Final = 0.05
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,24 +89,35 @@ def run(plan: Plan, console: Console) -> None:
     Raises:
         PresenceError: There is no cluster to show, or it went wrong under way.
     """
-    with tempfile.TemporaryDirectory(prefix="presence-demo-") as folder:
-        config = ClusterConfig(zone=_ZONE, port=plan.port, knobs=KNOBS)
-        with _interruptible(), contextlib.ExitStack() as ending:
-            try:
-                with console.status("Starting Ray") as line:
-                    cluster = Cluster.start(
-                        config,
-                        state_dir=Path(folder) / _ZONE,
-                        progress=lambda stage: line.update(f"Waiting for {stage}"),
-                    )
-                    ending.callback(_undisturbed(cluster.stop))
-            except KeyboardInterrupt:
-                console.print("ended before the cluster was up")
-                return
+    with tempfile.TemporaryDirectory(prefix="presence-demo-") as folder, Interruption() as end:
+        try:
+            cluster = _start(plan, console, Path(folder) / _ZONE, end)
+        except KeyboardInterrupt:
+            console.print("ended before the cluster was up")
+            return
+        try:
+            end.listen()
             show = Show(plan, cluster, console)
-            asyncio.run(show.run())
+            asyncio.run(show.run(end))
+        finally:
+            cluster.stop()
         console.print(people_table(show.scene))
         console.print(show.summary, soft_wrap=True)
+
+
+def _start(plan: Plan, console: Console, state_dir: Path, end: Interruption) -> Cluster:
+    with console.status("Starting Ray") as line:
+
+        def progress(stage: str) -> None:
+            end.stop_here()
+            line.update(f"Waiting for {stage}")
+
+        return Cluster.start(
+            ClusterConfig(zone=_ZONE, port=plan.port, knobs=KNOBS),
+            state_dir=state_dir,
+            tied=True,
+            progress=progress,
+        )
 
 
 class Show:
@@ -134,19 +143,20 @@ class Show:
         self._wronged = 0
         self.summary = ""
 
-    async def run(self) -> None:
+    async def run(self, end: Interruption) -> None:
         """Show it until its time is over, or somebody ends it."""
-        end = asyncio.Event()
+        ended = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, end.set)
+        # From a signal handler, so that a loop which waits for sockets wakes up.
+        end.wake(lambda: loop.call_soon_threadsafe(ended.set))
         self._started = time.monotonic()
         self._screen.start()
         try:
             self._note(f"{self._page}  (seed {self._plan.seed})")
-            await self._play(end)
+            await self._play(ended)
         finally:
             self._screen.stop()
+            end.wake(_already_ending)
 
     async def _play(self, end: asyncio.Event) -> None:
         async with connect(self._urls, _WATCHER, device="web", knobs=KNOBS) as watcher:
@@ -289,32 +299,5 @@ def _picture_of(cluster: Cluster) -> ClusterPicture:
     )
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Whoever ends the demo while it starts has it cleaned up, as after Ctrl-C, and once only."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _undisturbed(act: Callable[[], None]) -> Callable[[], None]:
-    """The act, during which nobody can interrupt: half ended is worse than late."""
-
-    def undisturbed() -> None:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
-        try:
-            act()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    return undisturbed
+def _already_ending() -> None:
+    """A second Ctrl-C changes nothing: half ended would be worse than late."""

@@ -360,6 +360,16 @@ class World:
         """Everybody hears everybody."""
         self._network.heal()
 
+    def heal_between(
+        self, left: list[NodeName], right: list[NodeName], *, one_way: bool = False
+    ) -> None:
+        """Those on the left hear those on the right, and (unless one-way) the reverse."""
+        for one in left:
+            for other in right:
+                self._network.join(other, one)
+                if not one_way:
+                    self._network.join(one, other)
+
     def set_faults(self, faults: Faults) -> None:
         """What may happen to frames from now on."""
         self._network.faults = faults

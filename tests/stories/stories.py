@@ -154,7 +154,9 @@ async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
     await stage.kill("w0", hard=hard)
     await stage.elapse(stage.knobs.unreachable_after_ms + 1_500)
     for person in people:
-        assert news_of(person, before[person.name]) == []
+        # Views may be partial for a moment: what the lost replica took in last is not known.
+        news = news_of(person, before[person.name])
+        assert [event for event in news if not isinstance(event, View)] == []
     await people[0].update("lobby", n=1)
     await people[1].update("lobby", n=1)
     for name in ("p0", "p1"):

@@ -80,7 +80,7 @@ def gateway_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cluster = start_cluster(tmp_path_factory.mktemp("examples"), gateways=1)
     try:
         cluster.wait_ready()
-        yield cluster.gateway_urls()[0]
+        yield cluster.gateway_urls[0]
     finally:
         cluster.stop()
 
