@@ -94,11 +94,13 @@ class Contact:
 
     def missing(self) -> dict[str, str]:
         """Addresses that no worker of ours has a link with, and why as far as is known."""
-        return {
-            f"{host}:{port}": next((seed.trouble for seed in seeds if seed.trouble), "no answer")
-            for (host, port), seeds in self._told.items()
-            if not any(seed.open for seed in seeds)
-        }
+        missing: dict[str, str] = {}
+        for (host, port), seeds in self._told.items():
+            address = f"{host}:{port}"
+            if not any(seed.open for seed in seeds):
+                trouble = next((seed.trouble for seed in seeds if seed.trouble), "no answer")
+                missing[address] = trouble.removeprefix(f"{address}: ")
+        return missing
 
     def require_welcome(self) -> None:
         """Nobody there has refused us for good.

@@ -154,7 +154,8 @@ def up(  # noqa: PLR0913  # each is an option
     if token_key is None and urls:
         _out.print(f"open to everybody on this machine; look: http{urls[0].removeprefix('ws')}/")
     for join_address, why in unreached.items():
-        _err.print(f"no contact with {join_address} yet, and still trying: {why}")
+        line = f"no contact with {join_address} yet, and still trying: {why}"
+        _err.print(line, soft_wrap=True)
     if link_addresses:
         _out.print(f"another zone joins it by: presence up --zone NAME --join {link_addresses[0]}")
     elsewhere = "" if zone == "a" else f" --zone {zone}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.table import Table
 
 from presence_actors.actors.directory import Inspection
-from presence_actors.core.ids import short_name, zone_of
+from presence_actors.core.ids import ZoneId, short_name, zone_of
 from presence_actors.core.views import GatewayView, WorkerView
 
 
@@ -87,8 +87,8 @@ def _gateways(pictures: Mapping[str, Inspection | None]) -> Table:
 
 def _zones(pictures: Mapping[str, Inspection | None], retired: Iterable[str]) -> Table:
     """The other zones: the links there are, and how old the newest word of any shard is at most."""
-    lags: dict[str, list[int | None]] = {}
-    links: dict[str, list[bool]] = {}
+    lags: dict[ZoneId, list[int | None]] = {}
+    links: dict[ZoneId, list[bool]] = {}
     for picture in pictures.values():
         if picture is None or not isinstance(picture.view, WorkerView):
             continue
@@ -97,7 +97,7 @@ def _zones(pictures: Mapping[str, Inspection | None], retired: Iterable[str]) ->
             if zone_of(link.name) != own:
                 links.setdefault(zone_of(link.name), []).append(link.open)
         for replica in picture.view.replicas:
-            heard: dict[str, int | None] = {}
+            heard: dict[ZoneId, int | None] = {}
             for peer in replica.peers:
                 far = zone_of(peer.name)
                 if far != own:
@@ -106,7 +106,7 @@ def _zones(pictures: Mapping[str, Inspection | None], retired: Iterable[str]) ->
             for far, lag in heard.items():
                 lags.setdefault(far, []).append(lag)
     table = _table("other zones", "zone", "links open", "lag")
-    for zone in sorted({*lags, *links, *retired}):
+    for zone in sorted({*lags, *links, *(ZoneId(one) for one in retired)}):
         is_open = links.get(zone, [])
         table.add_row(
             zone,
