@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from presence_actors.actors.settings import namespace_of
-from presence_actors.errors import PresenceError, Unavailable
+from presence_actors.errors import PresenceError, Unavailable, UsageError
 
 _REACH_SECONDS: Final = 5.0
 #: Ray's own patience with what answers but lets nobody in, such as a Ray with another token. By
@@ -28,9 +28,12 @@ _LOOPBACK_ONLY: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 #: What stood in the environment before, to be put back at the end.
 _before: Final[dict[str, str | None]] = {}
 
+#: The address of the Ray that we are connected to; empty if that was somebody else's doing.
+_connected: Final[list[str]] = []
+
 
 def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
-    """Connect this process to the Ray at `address`; nothing to do when it is connected.
+    """Connect this process to the Ray at `address`; nothing to do when it is connected to it.
 
     Args:
         address: `HOST:PORT`, or `auto` for the Ray of this machine.
@@ -39,8 +42,15 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
 
     Raises:
         Unavailable: Nobody answers there, or not to us.
+        UsageError: The process is connected to another Ray.
     """
     if ray.is_initialized():
+        if _connected and _connected != [address]:
+            raise UsageError(
+                f"this process is connected to the Ray at {_connected[0]}, and one at a time is "
+                "all that Ray allows",
+                remedy="disconnect from it first, or use another process",
+            )
         return
     if address != "auto":
         _require_reachable(address)
@@ -67,6 +77,7 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
             "and RAY_AUTH_TOKEN_PATH",
             where=address,
         ) from error
+    _connected.append(address)
 
 
 @contextlib.contextmanager
@@ -85,6 +96,7 @@ def _own_termination() -> Iterator[None]:
 def close() -> None:
     """Disconnect; the cluster goes on."""
     ray.shutdown()
+    _connected.clear()
     for key, value in _before.items():
         if value is None:
             os.environ.pop(key, None)

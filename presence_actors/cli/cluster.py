@@ -130,11 +130,11 @@ def up(  # noqa: PLR0913  # each is an option
     ).check()
     token_key = None if jwt_key_file is None else _read_key(jwt_key_file, "jwt-key-file")
     secret = None if secret_file is None else _read_key(secret_file, "secret-file")
-    from presence_actors.actors.version import require_ray  # noqa: PLC0415
+    from presence_actors.actors.version import require_ray
 
     require_ray()
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
-    from presence_actors.actors.joining import secret_of  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
+    from presence_actors.actors.joining import secret_of
 
     with _stages("Starting Ray") as tell:
         cluster = Cluster.start(
@@ -174,7 +174,7 @@ def status(
     if as_json:
         typer.echo(msgspec.json.encode(pictures).decode())
         return
-    from presence_actors.cli.tables import tables_of  # noqa: PLC0415
+    from presence_actors.cli.tables import tables_of
 
     for table in tables_of(pictures, cluster.directory().retired):
         _out.print(table)
@@ -182,7 +182,7 @@ def status(
 
 def down(*, zone: Zone = "a", address: Address = None) -> None:
     """End a cluster, and the Ray that was started for it."""
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     cluster = Cluster.find(zone, state_dir=state_dir_of(zone), address=address)
     with _stages("Ending"):
@@ -272,7 +272,7 @@ def report_untold(untold: list[str]) -> None:
 
 def attach(zone: str, address: str | None) -> "Cluster":
     """The running cluster of a zone, with this process connected to it."""
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     return Cluster.attach(zone, state_dir=state_dir_of(zone), address=address)
 

@@ -53,7 +53,7 @@ def cut(
 
 def heal() -> None:
     """End all faults in all zones of this machine that take any (up --faults)."""
-    from presence_actors.actors.joining import zones_of  # noqa: PLC0415
+    from presence_actors.actors.joining import zones_of
 
     healed: list[str] = []
     for folder in zones_of(_states()):
@@ -73,7 +73,7 @@ def heal() -> None:
 
 
 def _require_faults(zone: str) -> "ClusterState":
-    from presence_actors.actors.state import StateFolder  # noqa: PLC0415
+    from presence_actors.actors.state import StateFolder
 
     state = StateFolder(state_dir_of(zone)).read()
     if state is None:

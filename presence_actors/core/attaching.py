@@ -19,6 +19,7 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import Attached, Beat, BeatAck, Detached, PeerMessage
 from presence_actors.core.placement import replicas_of, shard_of
 from presence_actors.core.shard_link import ShardLink
+from presence_actors.core.views import AttachmentView
 
 __all__ = ["Attachments"]
 
@@ -66,6 +67,20 @@ class Attachments:
     def is_ready(self) -> bool:
         """Whether every shard is attached to a replica that may vouch for absence."""
         return all(link.attached and link.reach.ready for link in self._links)
+
+    def inspect(self) -> list[AttachmentView]:
+        """A picture for people and metrics."""
+        return [
+            AttachmentView(
+                shard=link.shard,
+                worker=link.worker,
+                node=link.node,
+                number=link.number,
+                attached=link.attached,
+                ready=link.reach.ready,
+            )
+            for link in self._links
+        ]
 
     # What is heard.
 

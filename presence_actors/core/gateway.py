@@ -42,7 +42,6 @@ from presence_actors.core.ids import (
     ConnectionId,
     NodeId,
     NodeName,
-    SessionId,
     Topic,
     name_of,
 )
@@ -68,6 +67,8 @@ from presence_actors.core.sessions import (
     Session,
     merge_patch,
     meta_size,
+    mint_session,
+    welcome_of,
 )
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.values import (
@@ -75,10 +76,11 @@ from presence_actors.core.values import (
     IntentStatus,
     LeaveReason,
 )
-from presence_actors.core.views import AttachmentView, GatewayView
+from presence_actors.core.views import GatewayView
 from presence_actors.core.vocabulary import (
     Bye,
     ClientMessage,
+    CloseCode,
     Err,
     ErrorCode,
     Goaway,
@@ -94,18 +96,11 @@ from presence_actors.core.vocabulary import (
     Sub,
     Unset,
     Unsub,
-    Welcome,
 )
 from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
 
 __all__ = ["GatewayMachine"]
-
-_CLOSE_BAD = 4400
-_CLOSE_UNAUTHORIZED = 4401
-_CLOSE_REPLACED = 4409
-_CLOSE_IDLE = 4508
-_CLOSE_DRAIN = 1012
 
 
 class GatewayMachine:
@@ -119,14 +114,12 @@ class GatewayMachine:
         replicas: int,
         knobs: Knobs,
         rng: Rng,
-        url: str,
         now: Now,
         host: str = "",
     ) -> None:
         self._node = node
         self._knobs = knobs
         self._rng = rng
-        self._url = url
         self._gateways: dict[NodeName, str] = {}
         self._attachments = Attachments(
             node, host=host, shards=shards, replicas=replicas, knobs=knobs, now=now
@@ -228,17 +221,7 @@ class GatewayMachine:
             lingering=self._holding.lingering,
             subscriptions=self._watching.subscriptions,
             topics=len(self._watching),
-            attachments=[
-                AttachmentView(
-                    shard=link.shard,
-                    worker=link.worker,
-                    node=link.node,
-                    number=link.number,
-                    attached=link.attached,
-                    ready=link.reach.ready,
-                )
-                for link in self._attachments
-            ],
+            attachments=self._attachments.inspect(),
             heartbeats=self._heartbeats,
             changes_in=self._holding.changes,
             frames_out=self._watching.frames,
@@ -284,7 +267,7 @@ class GatewayMachine:
         self._renew(connection_id)
         connection.bad_frames += 1
         if connection.bad_frames > BAD_FRAMES_MAX:
-            self._close(connection_id, _CLOSE_BAD, "too many bad frames")
+            self._close(connection_id, CloseCode.BAD, "too many bad frames")
 
     def _close(self, connection_id: ConnectionId, code: int, reason: str) -> None:
         """Closes a connection and treats it as lost at once; what the driver says later is late."""
@@ -349,44 +332,33 @@ class GatewayMachine:
         if status is None or not 0 <= hello.resume <= RESUME_MAX:
             words = "status must be online, away or dnd, and resume a small count"
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, words)
-            self._close(connection_id, _CLOSE_BAD, "bad hello")
+            self._close(connection_id, CloseCode.BAD, "bad hello")
             return
         identity = connection.identity
-        session_id = hello.session or self._mint_session()
+        session_id = hello.session or mint_session(self._now.wall, self._rng)
         key = (str(identity.namespace), str(identity.user), str(session_id))
         session = self._holding.get(key)
         if session is None:
             session = self._holding.admit(identity, hello, session_id, status, self._now)
         elif hello.resume < session.resume:
-            self._close(connection_id, _CLOSE_REPLACED, "this session has been resumed since")
+            self._close(connection_id, CloseCode.REPLACED, "this session has been resumed since")
             return
         else:
             if session.connection is not None:
-                self._close(session.connection, _CLOSE_REPLACED, "replaced by a newer connection")
+                self._close(
+                    session.connection, CloseCode.REPLACED, "replaced by a newer connection"
+                )
             self._holding.resume(session, hello, status, self._now)
         session.connection = connection_id
         connection.session = key
-        self._tell(connection_id, self._welcome(session))
-
-    def _welcome(self, session: Session) -> Welcome:
-        knobs = self._knobs
-        return Welcome(
-            session=session.session,
-            user=session.user,
-            resume=session.resume,
-            since=session.since,
-            heartbeat_ms=knobs.heartbeat_ms,
-            lease_ms=knobs.client_lease_ms,
-            grace_ms=knobs.grace_connection_ms,
-            grace_gateway_ms=knobs.grace_gateway_ms,
-            server_ms=self._now.wall,
+        welcome = welcome_of(
+            session,
+            self._knobs,
             gateway=name_of(self._node),
             gateways=list(self._gateways.values()),
+            wall=self._now.wall,
         )
-
-    def _mint_session(self) -> SessionId:
-        """A session id: its start, so that this survives any gateway, and 96 random bits."""
-        return SessionId(f"{self._now.wall:012x}-{self._rng.getrandbits(96):024x}")
+        self._tell(connection_id, welcome)
 
     def _on_set(self, connection_id: ConnectionId, session: Session, message: Set) -> None:
         if message.status is not None:
@@ -418,7 +390,8 @@ class GatewayMachine:
             return
         held = session.entries.get(topic)
         if held is None:
-            self._refuse_not_joined(connection_id, message.id, message.topic)
+            words = f"not in {message.topic}: say set first"
+            self._refuse(connection_id, message.id, ErrorCode.NOT_JOINED, words)
             return
         meta = merge_patch(held.meta, message.meta)
         size = meta_size(meta)
@@ -434,7 +407,8 @@ class GatewayMachine:
         if topic is None:
             return
         if topic not in session.entries:
-            self._refuse_not_joined(connection_id, message.id, message.topic)
+            words = f"not in {message.topic}: say set first"
+            self._refuse(connection_id, message.id, ErrorCode.NOT_JOINED, words)
             return
         self._holding.end_entry(session, topic, LeaveReason.LEFT, self._now)
         self._accept(connection_id, message.id, None)
@@ -529,7 +503,7 @@ class GatewayMachine:
             session = self._holding.note_defeat(row, self._now)
             if session is not None and session.connection is not None:
                 words = "the session was resumed elsewhere"
-                self._close(session.connection, _CLOSE_REPLACED, words)
+                self._close(session.connection, CloseCode.REPLACED, words)
 
     # Polling and draining.
 
@@ -541,7 +515,7 @@ class GatewayMachine:
         if connections:
             self._out.append(Deliver(connections, goaway))
         for connection_id in connections:
-            self._close(connection_id, _CLOSE_DRAIN, reason)
+            self._close(connection_id, CloseCode.DRAIN, reason)
 
     # What falls due.
 
@@ -565,11 +539,11 @@ class GatewayMachine:
     def _run_leases(self) -> None:
         now = self._now.instant
         for connection_id in self._leases.take_expired(now):
-            self._close(connection_id, _CLOSE_IDLE, "no heartbeat within the lease")
+            self._close(connection_id, CloseCode.IDLE, "no heartbeat within the lease")
         for connection_id in self._tokens.take_expired(now):
             words = "the token has expired: connect with a new one"
             self._refuse(connection_id, None, ErrorCode.TOKEN_EXPIRED, words)
-            self._close(connection_id, _CLOSE_UNAUTHORIZED, "token expired")
+            self._close(connection_id, CloseCode.UNAUTHORIZED, "token expired")
         self._holding.run_due(self._now)
 
     def _attach(self, link: ShardLink) -> None:
@@ -600,12 +574,6 @@ class GatewayMachine:
         message: str,
     ) -> None:
         self._tell(connection_id, Err(code=code, message=message, id=request))
-
-    def _refuse_not_joined(
-        self, connection_id: ConnectionId, request: int | str | None, name: str
-    ) -> None:
-        words = f"not in {name}: say set first"
-        self._refuse(connection_id, request, ErrorCode.NOT_JOINED, words)
 
     def _in(self, span_ms: int) -> Instant:
         return Instant(self._now.instant + span_ms)

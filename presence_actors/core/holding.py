@@ -77,7 +77,8 @@ class Holding:
     ) -> Session:
         """A session begins here; its entries wait until its user's intent is known.
 
-        Somebody invisible must not be seen for the time of a round trip.
+        Somebody invisible must not be seen for the time of a round trip. If it takes too long,
+        they go out as unsure, and the replica keeps to what was seen of the session before.
         """
         start = session_start(session_id)
         session = Session(
@@ -93,7 +94,7 @@ class Holding:
         view = self._watching.want(session.topic, now)
         view.pins += 1
         self.hold(session, session.topic, session.since, {}, now)
-        if view.loaded:
+        if self._watching.is_known(view):
             self._announce(session, now)
         else:
             self._unannounced.renew(session.key, self._in(self._knobs.snapshot_wait_ms, now))
@@ -160,6 +161,8 @@ class Holding:
     def _announce(self, session: Session, now: Now) -> None:
         self._unannounced.release(session.key)
         session.announced = True
+        view = self._watching.get(session.topic)
+        session.sure = view is not None and self._watching.is_known(view)
         session.hidden = self._is_hidden(session.topic, now)
         self.rewrite(session, now)
 
@@ -185,7 +188,8 @@ class Holding:
 
     def note_choice(self, view: TopicView, now: Now) -> None:
         """The durable records of a user's topic are known, or others."""
-        self.hide(view.topic, hidden=self._is_hidden(view.topic, now), now=now)
+        if self._watching.is_known(view):
+            self.hide(view.topic, hidden=self._is_hidden(view.topic, now), now=now)
 
     def hide(self, topic: Topic, *, hidden: bool, now: Now) -> None:
         """The entries of the user's sessions carry a flag that every view obeys."""
@@ -193,8 +197,8 @@ class Holding:
             session = self._sessions[key]
             if not session.announced:
                 self._announce(session, now)
-            if session.hidden != hidden:
-                session.hidden = hidden
+            if session.hidden != hidden or not session.sure:
+                session.hidden, session.sure = hidden, True
                 self.rewrite(session, now)
 
     def _is_hidden(self, topic: Topic, now: Now) -> bool:

@@ -72,6 +72,7 @@ from presence_actors.core.values import (
     LeaveReason,
     decode_intent,
     encode_value,
+    settle_status,
 )
 from presence_actors.core.views import PeerLag, ReplicaView
 from presence_actors.errors import InvariantBroken
@@ -368,7 +369,8 @@ class ReplicaMachine:
                 if row.live:
                     attachment.gather_defeat(held, self._flush_due())
                 continue
-            accepted.append(row)
+            flags = None if held is None or not held.live else held.status
+            accepted.append(row._replace(status=settle_status(row.status, flags)))
         self._write(PRESENCE, accepted)
         self._note_last_seen([row for row in accepted if not row.live])
 

@@ -63,8 +63,12 @@ class ShardStore:
         return [Origin(origin) for origin in sorted(self._live_by_origin)]
 
     def is_clock_usable(self, now: Now) -> bool:
-        """Whether our wall clock is near enough to what we have seen for stamping."""
-        return stamp_wall(self.clock.last) <= now.wall + self._drift_ms_max
+        """Whether our wall clock is near enough to what we have seen for stamping.
+
+        By a millisecond more than the bound: what is stamped now must stay within it, and may
+        carry into the next millisecond.
+        """
+        return stamp_wall(self.clock.last) < now.wall + self._drift_ms_max
 
     def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
         """Whether nothing was heard of an origin for so long."""

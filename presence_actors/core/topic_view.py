@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Callable
 
 from crdt import Row, VersionVector
-from presence_actors.core.ids import ConnectionId, ShardId, Topic, UserId
+from crdt.hlc import stamp_wall
+from presence_actors.core.ids import ConnectionId, ShardId, Topic, UserId, name_of
 from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.limits import ENTRIES_PER_PART_MAX, TOMBSTONES_PER_TOPIC_VIEW_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
@@ -97,9 +98,10 @@ class TopicView:
         self._dropped = VersionVector()
         self.loaded = False
         self.subscribers: dict[ConnectionId, None] = {}
-        #: Subscribers that have seen more elsewhere than we have, and all that they have seen. They
-        #: may know entries that we never did, and must hear of their ends, too.
-        self._ahead: dict[ConnectionId, None] = {}
+        #: Subscribers that may have seen more elsewhere than we have, each with the time until
+        #: which it can have done so, and all that their cursors cover. They may know entries that
+        #: we never did, and must hear of their ends, too.
+        self._ahead: dict[ConnectionId, WallMs] = {}
         self._ahead_of_us = VersionVector()
         self._unknown_leaves: list[Leave] = []
         self.waiting: dict[ConnectionId, Waiting] = {}
@@ -131,13 +133,14 @@ class TopicView:
         self.waiting.pop(connection, None)
         self._ahead.pop(connection, None)
 
-    def note_resumed(
-        self, connection: ConnectionId, seen: VersionVector, ours: VersionVector
-    ) -> None:
-        """A subscriber continues from a cursor; perhaps it was ahead of us."""
-        if not ours.dominates(seen):
-            self._ahead[connection] = None
-            self._ahead_of_us = self._ahead_of_us.merge(seen)
+    def note_resumed(self, connection: ConnectionId, seen: VersionVector, until: WallMs) -> None:
+        """A subscriber continues from a cursor.
+
+        What it knows may be newer than the cursor, since not every frame has one, and all of it
+        may be news to us. But it is not newer than `until`.
+        """
+        self._ahead[connection] = until
+        self._ahead_of_us = self._ahead_of_us.merge(seen)
 
     def merge(self, which: int, row: Row) -> bool:
         """Takes a row in; whether it was news."""
@@ -194,12 +197,17 @@ class TopicView:
     def take_unknown_leaves(self, ours: VersionVector) -> tuple[list[ConnectionId], Diff] | None:
         """Ends of entries that we never showed, for subscribers that may have seen them elsewhere.
 
-        Nobody is ahead any more once we have seen all that they had.
+        Nobody is ahead any more once we have seen all that they can have seen.
         """
+        if not self._ahead:
+            return None
         hearers, leaves = list(self._ahead), self._unknown_leaves
         self._unknown_leaves = []
         if ours.dominates(self._ahead_of_us):
-            self._ahead, self._ahead_of_us = {}, VersionVector()
+            whole = _whole_until(ours)
+            self._ahead = {who: until for who, until in self._ahead.items() if until > whole}
+        if not self._ahead:
+            self._ahead_of_us = VersionVector()
         if not (hearers and leaves):
             return None
         return hearers, Diff(topic=self.name, leaves=leaves)
@@ -263,6 +271,12 @@ class TopicView:
         """Entries and durable records of a user's topic."""
         self._dirty = {}
         return list(self.rows[PRESENCE].values()), list(self.rows[DURABLE].values())
+
+
+def _whole_until(vector: VersionVector) -> WallMs:
+    """Up to when a vector lacks nothing of any place: the oldest of their newest words."""
+    newest = {name_of(origin): stamp for origin, stamp in vector.items()}
+    return WallMs(min((stamp_wall(stamp) for stamp in newest.values()), default=0))
 
 
 def _visible(row: Row) -> Entry | None:

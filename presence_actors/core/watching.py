@@ -73,6 +73,10 @@ class Watching:
         """Whether what the view shows is what is known."""
         return view.loaded and view.topic not in self._due
 
+    def is_known(self, view: TopicView) -> bool:
+        """Whether what the rows do not say is not so."""
+        return view.loaded and self._link(view).reach.ready
+
     # Who wants what.
 
     def want(self, topic: Topic, now: Now) -> TopicView:
@@ -132,8 +136,15 @@ class Watching:
                 if view.user is not None:
                     choices[view.topic] = view
         if changed.reach is not None and changed.reach != link.reach:
+            became_ready = changed.reach.ready and not link.reach.ready
             link.reach = changed.reach
             self.doubt(link.shard, now)
+            if became_ready:
+                choices.update(
+                    (topic, view)
+                    for topic, view in self._views.items()
+                    if view.shard == link.shard and view.user is not None and view.pins
+                )
         return list(choices.values())
 
     def doubt(self, shard: ShardId, now: Now) -> None:
@@ -252,6 +263,7 @@ class Watching:
         if hearers:
             yield Deliver(hearers, judged)
         cursor = self._cursor(view)
+        newest = WallMs(now.wall + self._knobs.drift_ms_max)
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
             seen = waiting.cursor
@@ -259,7 +271,7 @@ class Watching:
             if seen is None or resumed is None:
                 plain.append(connection)
             else:
-                view.note_resumed(connection, seen, self._link(view).vectors[PRESENCE])
+                view.note_resumed(connection, seen, newest)
                 yield Deliver([connection], resumed)
         if plain:
             for part in view.snapshot(cursor):

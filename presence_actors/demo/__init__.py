@@ -4,8 +4,11 @@
 has seen of it, `screen` draws that, and `show` holds all of it together.
 """
 
+import contextlib
+import os
 import secrets
 import sys
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -56,8 +59,10 @@ def demo(
         table=table and sys.stdout.isatty(),
         drama=drama,
     )
-    console = Console(highlight=False)
+    # Of its own: Ray prints to `sys.stdout` that a gateway was killed, which is the show's to tell.
+    console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         # Nobody's window is narrow: nothing need be cut.
         console.width = _PLAIN_WIDTH
-    run(plan, console)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        run(plan, console)

@@ -131,7 +131,7 @@ class TableScreen:
         self._console = console
         self._title = title
         self._for_s = for_s
-        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
 
     def start(self) -> None:
         """Take the whole terminal."""

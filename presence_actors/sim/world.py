@@ -210,7 +210,6 @@ class World:
                 replicas=config.replicas,
                 knobs=config.knobs,
                 rng=Random(self.random.getrandbits(64)),
-                url=self.url_of(name),
                 now=now,
             )
         self.processes[name] = _Process(name, node, machine)

@@ -8,6 +8,7 @@ who is there, and nothing is pending.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -20,8 +21,9 @@ from presence_actors.core.instants import Instant
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.session import Phase
+from presence_actors.core.status import intent_of
 from presence_actors.core.topic_view import entry_ref
-from presence_actors.core.values import INTENT_KEY, IntentStatus, decode_intent
+from presence_actors.core.values import IntentStatus
 from presence_actors.core.vocabulary import (
     Bye,
     Intent,
@@ -34,6 +36,7 @@ from presence_actors.core.vocabulary import (
     UserStatus,
 )
 from presence_actors.core.watched import REASON_UNKNOWN
+from presence_actors.errors import InvariantBroken
 from presence_actors.sim.network import Faults
 from presence_actors.sim.world import Client, World
 
@@ -76,7 +79,7 @@ class Wrong(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What decides a run."""
+    """What decides a run, and how to see it again."""
 
     seed: int
 
@@ -91,6 +94,8 @@ class _Chances:
     cuts: bool
     worker_deaths: bool
     gateway_deaths: bool
+    pauses: bool
+    skew: bool
     faults: bool
     #: Cuts shorter than what replicas bear of a silent gateway: nobody may look offline then.
     short_cuts: bool
@@ -120,6 +125,8 @@ class Swarm:
             cuts=draw() < 0.7,
             worker_deaths=draw() < 0.5,
             gateway_deaths=draw() < 0.4,
+            pauses=draw() < 0.4,
+            skew=draw() < 0.4,
             faults=draw() < 0.5,
             short_cuts=draw() < 0.5,
         )
@@ -139,6 +146,9 @@ class Swarm:
     def run(self) -> None:
         """Both phases; raises `Wrong` at the first thing that is."""
         self._begin()
+        if self.chances.skew:
+            for name in sorted(self.world.processes):
+                self.world.set_clock(name, ahead_ms=self.random.randrange(KNOBS.drift_ms_max - 100))
         if self.chances.faults:
             self.world.set_faults(Faults(loss=0.03, duplication=0.05, delay=0.05, delay_ms=120))
         end = self.world.elapsed_ms + _CHURN_MS
@@ -200,6 +210,8 @@ class Swarm:
             actions.append((5, self._act_cut))
         if self.chances.worker_deaths:
             actions.append((2, self._act_worker_death))
+        if self.chances.pauses:
+            actions.append((2, self._act_pause))
         if self.chances.gateway_deaths:
             actions.append((2, self._act_gateway_death))
         weights = [weight for weight, _ in actions]
@@ -243,8 +255,10 @@ class Swarm:
     def _act_intent(self) -> None:
         if (client := self._someone()) is not None:
             status = self.random.choice(["", "dnd", "invisible", "invisible"])
-            self._say(f"{self._name(client)} chooses {status!r}")
-            client.ask(Intent(status=status))
+            span = self.random.choice([None, None, 500, 3_000])
+            self._say(f"{self._name(client)} chooses {status!r} for {span}")
+            until = None if span is None else self.world.now.wall + span
+            client.ask(Intent(status=status, until=until))
 
     def _act_drop(self) -> None:
         if (client := self._someone()) is not None:
@@ -304,6 +318,16 @@ class Swarm:
         self._calm_at = self.world.elapsed_ms + after + 3_000
         self._say(f"{name} dies for {after}")
         self.world.kill(name, restart_after_ms=after)
+
+    def _act_pause(self) -> None:
+        running = [name for name, process in self.world.processes.items() if process.inbox is None]
+        if len(running) < len(self.world.processes):
+            return
+        name = self.random.choice(sorted(running))
+        span = self.random.randrange(100, 1_800)
+        self._say(f"{name} pauses for {span}")
+        self.world.pause(name)
+        self.world.at(Instant(self.world.instant + span), lambda: self.world.resume(name))
 
     def _name(self, client: Client) -> str:
         return f"{client.name}({self.people.index(client)})"
@@ -440,13 +464,13 @@ class Swarm:
         self._demand(fits, f"{watcher.name}: {frame}, hidden={hidden}, present={present}")
 
     def _hidden_users(self) -> set[str]:
+        wall = self.world.now.wall
         return {
             row.key[1]
             for shard in range(self.world.config.shards)
             for replica in self._replicas(ShardId(shard))
             for row in replica.maps()[DURABLE].live_rows()
-            if row.key[2] == INTENT_KEY
-            and decode_intent(row.value).status == IntentStatus.INVISIBLE
+            if intent_of([row], wall).status == IntentStatus.INVISIBLE
         }
 
     def _replicas(self, shard: ShardId) -> Iterator[ReplicaMachine]:
@@ -468,28 +492,20 @@ def _is_up(client: Client) -> bool:
     return not client.closed and client.machine.inspect().phase is not Phase.ENDED
 
 
-if __name__ == "__main__":
-    import sys
-    import time
-    import traceback
-
-    lo, hi = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else int(sys.argv[1]) + 1
-    bad = 0
-    for seed in range(lo, hi):
-        t = time.time()
-        s = Swarm(Recipe(seed))
+def main(first: int, last: int) -> int:
+    """Runs these seeds; how many of them went wrong."""
+    wrong = 0
+    for seed in range(first, last + 1):
         try:
-            s.run()
-            msg = "ok"
-        except Exception as e:
-            bad += 1
-            msg = (
-                (str(e) if hi == lo + 1 else str(e)[-400:])
-                if isinstance(e, Wrong)
-                else traceback.format_exc()
-            )
-            print(seed, msg)
-        if hi == lo + 1:
-            print(msg)
-        print(seed, round(time.time() - t, 2), s.chances if msg != "ok" else "", flush=True)
-    print("bad", bad)
+            Swarm(Recipe(seed)).run()
+            verdict = "right"
+        except (Wrong, InvariantBroken) as error:
+            wrong += 1
+            verdict = f"WRONG\n{error}"
+        sys.stdout.write(f"{seed} {verdict}\n")
+        sys.stdout.flush()
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[-1])) > 0)
