@@ -32,6 +32,16 @@ Address = Annotated[
     str | None,
     typer.Option(help="Of a Ray that runs already, HOST:PORT or auto. Default: one of our own."),
 ]
+LinkPort = Annotated[
+    int, typer.Option(help="Of the first worker's links; the next has the next. 0: free ones.")
+]
+Join = Annotated[
+    list[str] | None,
+    typer.Option(help="HOST:PORT of links of another zone, to join it; repeat."),
+]
+SecretFile = Annotated[
+    Path | None, typer.Option(help="The secret of the links, mode 0600; the same in all zones.")
+]
 
 fault_app = typer.Typer(
     no_args_is_help=True, help="Break the links between actors on purpose (up --faults)."
@@ -89,19 +99,10 @@ def up(  # noqa: PLR0913  # each is an option
         str | None,
         typer.Option(help="Where peer links listen; node: the address of each machine in Ray."),
     ] = None,
-    link_port: Annotated[
-        int,
-        typer.Option(help="Of the first worker's links; the next has the next. 0: free ones."),
-    ] = 0,
+    link_port: LinkPort = 0,
     zone: Zone = "a",
-    join: Annotated[
-        list[str] | None,
-        typer.Option(help="HOST:PORT of links of another zone, to join it; repeat."),
-    ] = None,
-    secret_file: Annotated[
-        Path | None,
-        typer.Option(help="The secret of the links, mode 0600; the same in all zones."),
-    ] = None,
+    join: Join = None,
+    secret_file: SecretFile = None,
     address: Address = None,
     faults: Annotated[bool, typer.Option("--faults", help="Allow `presence fault`.")] = False,
     jwt_key_file: Annotated[
@@ -147,17 +148,19 @@ def up(  # noqa: PLR0913  # each is an option
             wait=wait,
             progress=lambda stage: tell(f"Waiting for {stage}"),
         )
-        urls = cluster.gateway_urls
-        link_addresses = cluster.link_addresses
-        unreached = cluster.unreached if wait else {}
-    _out.print(f"cluster {zone} {'is up' if wait else 'is starting'}: {', '.join(urls)}")
-    if token_key is None and urls:
+    _tell_started(cluster, is_open=token_key is None, waited=wait)
+
+
+def _tell_started(cluster: "Cluster", *, is_open: bool, waited: bool) -> None:
+    zone, urls = cluster.config.zone, cluster.gateway_urls
+    _out.print(f"cluster {zone} {'is up' if waited else 'is starting'}: {', '.join(urls)}")
+    if is_open and urls:
         _out.print(f"open to everybody on this machine; look: http{urls[0].removeprefix('ws')}/")
-    for join_address, why in unreached.items():
-        line = f"no contact with {join_address} yet, and still trying: {why}"
+    for address, why in cluster.unreached.items() if waited else ():
+        line = f"no contact with {address} yet, and still trying: {why}"
         _err.print(line, soft_wrap=True)
-    if link_addresses:
-        _out.print(f"another zone joins it by: presence up --zone NAME --join {link_addresses[0]}")
+    for address in cluster.link_addresses[:1]:
+        _out.print(f"another zone joins it by: presence up --zone NAME --join {address}")
     elsewhere = "" if zone == "a" else f" --zone {zone}"
     _out.print(f"presence status{elsewhere} | presence down{elsewhere}")
 

@@ -37,13 +37,10 @@ def dialer(
     node: NodeId = DIALER_NODE,
     expected: str | None = "a/w0",
     nonce: bytes = b"d" * 32,
-    shards: int = 0,
 ) -> LinkMachine:
     """The gateway's end of a link."""
     return LinkMachine(
-        identity=LinkIdentity(
-            cluster=cluster, node=node, role="gateway", secret=secret, shards=shards
-        ),
+        identity=LinkIdentity(cluster=cluster, node=node, role="gateway", secret=secret),
         side=Side.DIALER,
         expected=None if expected is None else NodeName(expected),
         nonce=nonce,
@@ -51,12 +48,10 @@ def dialer(
     )
 
 
-def listener(*, nonce: bytes = b"l" * 32, shards: int = 0) -> LinkMachine:
+def listener(*, nonce: bytes = b"l" * 32) -> LinkMachine:
     """The worker's end of a link."""
     return LinkMachine(
-        identity=LinkIdentity(
-            cluster="demo", node=LISTENER_NODE, role="worker", secret=SECRET, shards=shards
-        ),
+        identity=LinkIdentity(cluster="demo", node=LISTENER_NODE, role="worker", secret=SECRET),
         side=Side.LISTENER,
         expected=None,
         nonce=nonce,
@@ -163,39 +158,6 @@ def test_a_dialer_that_expects_nobody_takes_whoever_proves_itself() -> None:
     ones, others = shake_hands(dialer(expected=None), listener())
     assert ones == [LinkOpened(LinkPeer(LISTENER_NODE, "worker"))]
     assert others == [LinkOpened(LinkPeer(DIALER_NODE, "gateway"))]
-
-
-def test_two_shard_counts_that_differ_are_refused_with_both_numbers() -> None:
-    """A topic would lie in one shard here and in another one there."""
-    ones, others = shake_hands(dialer(shards=8), listener(shards=16))
-    assert closing(ones).code == closing(others).code == "shards"
-    assert closing(ones).reason == (
-        "a/w0/01: has 16 shards and a/g0 has 8; give all zones the same number: up --shards"
-    )
-    assert not any(isinstance(effect, LinkOpened) for effect in (*ones, *others))
-
-
-@pytest.mark.parametrize(("mine", "theirs"), [(8, 8), (0, 8), (8, 0)])
-def test_equal_shard_counts_and_untold_ones_are_taken(mine: int, theirs: int) -> None:
-    """Who tells none does not care."""
-    ones, _ = shake_hands(dialer(shards=mine), listener(shards=theirs))
-    assert [type(effect) for effect in ones] == [LinkOpened]
-
-
-def test_a_swapped_shard_count_breaks_the_proof() -> None:
-    """Nobody on the way can make two sides that differ believe that they agree."""
-    one, other = dialer(shards=8), listener(shards=16)
-    hello = written(one.start(START))
-    proof = written(one.receive_bytes(mended(written(other.start(START)), 16, 8), START))
-    effects = other.receive_bytes(mended(hello, 8, 16) + proof, START)
-    assert closing(effects).code == "proof"
-
-
-def mended(hello: bytes, told: int, said: int) -> bytes:
-    """A hello whose shard count somebody has changed on the way."""
-    swapped = hello.replace(b"\xa6shards" + bytes([told]), b"\xa6shards" + bytes([said]))
-    assert swapped != hello
-    return swapped
 
 
 def test_a_node_refuses_a_link_with_its_own_name() -> None:
