@@ -50,6 +50,15 @@ def seats_of(config: ClusterConfig) -> list[Seat]:
     return workers + [Seat(config.zone, "gateway", index) for index in range(config.gateways)]
 
 
+def is_worker(node: str) -> bool:
+    """Whether a node id or name is of a worker's seat, in whatever zone.
+
+    >>> is_worker("b/w0/00ff"), is_worker("b/g0")
+    (True, False)
+    """
+    return node.split("/")[1].startswith("w")
+
+
 def find_seat(config: ClusterConfig, text: str) -> Seat:
     """The seat that somebody means by `w0`, `a/w0` or `worker-0`.
 

@@ -21,13 +21,14 @@ from presence_actors.actors.directory import (
     Seat,
     cluster_changed,
     is_same_cluster,
+    is_worker,
     targets,
 )
 from presence_actors.actors.settings import SERVICE, Settings
 from presence_actors.config import parse_address
 from presence_actors.core.effects import Dial
 from presence_actors.core.events import ClusterChanged, MessagesReceived, PeerLinked
-from presence_actors.core.ids import NodeId, NodeName, mint_node_id, zone_of
+from presence_actors.core.ids import NodeId, NodeName, mint_node_id
 from presence_actors.core.messages import PeerMessage
 from presence_actors.errors import PresenceError, RemoteProtocolError
 from presence_actors.links.faults import LinkFaults
@@ -213,7 +214,8 @@ class Process:
         self._post(MessagesReceived(sender, messages))
 
     def _on_link(self, node: NodeId, is_open: bool, _reason: str) -> None:  # noqa: FBT001  # the hub's
-        if is_open and zone_of(node) != self._seat.zone:
+        # Of our own zone as well: a new life learns of other zones from whoever was here before.
+        if is_open and is_worker(node):
             self._post(PeerLinked(node))
 
     def _set_targets(self) -> None:

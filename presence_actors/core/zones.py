@@ -1,8 +1,8 @@
 """Zones: other clusters of the same service, known by what their workers say of themselves.
 
 A zone is one Ray cluster, one failure domain. Zones know each other over peer links alone: when two
-workers of different zones are linked, each tells what it knows of every zone (`ZoneReport`, of each
-zone the newest counts), and passes on what was news. So a new zone needs the address of one worker
+workers are linked, each tells what it knows of every zone (`ZoneReport`, of each zone the newest
+counts), and passes on what was news. So a new zone needs the address of one worker
 anywhere, and a worker that moved is found again by all.
 
 Between two zones the smaller name dials, like between two workers of one zone.

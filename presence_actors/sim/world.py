@@ -237,6 +237,11 @@ class World:
         self._retired = (*self._retired, zone)
         self._tell_cluster()
 
+    def restore(self, zone: str) -> None:
+        """An operator expects a zone again."""
+        self._retired = tuple(other for other in self._retired if other != zone)
+        self._tell_cluster()
+
     def url_of(self, name: NodeName) -> str:
         """Where a gateway would be reached."""
         return f"ws://{name.replace('/', '-')}/ws"

@@ -169,11 +169,13 @@ class RayStage:
 
     async def in_contact(self) -> bool:
         views = await self._workers()
-        return len(views) == self._workers_expected and all(
-            peer.lag_ms is not None and peer.lag_ms < 1_000
+        expected = self._workers_expected
+        # Each worker has a replica of each shard; a new life may not know all the others yet.
+        return len(views) == expected and all(
+            len(replica.peers) == expected - 1
+            and all(peer.lag_ms is not None and peer.lag_ms < 1_000 for peer in replica.peers)
             for view in views
             for replica in view.replicas
-            for peer in replica.peers
         )
 
     async def replicas_agree(self) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from presence_actors.actors.directory import find_node, find_seat
+from presence_actors.actors.directory import find_node, find_seat, is_worker
 from presence_actors.config import ClusterConfig
 from presence_actors.errors import UsageError
 
@@ -33,3 +33,12 @@ def test_what_cannot_be_a_node_is_refused(text: str) -> None:
     """Our own seats are known, and others have names of the same form."""
     with pytest.raises(UsageError, match="say w0, w1, g0"):
         find_node(CONFIG, text)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [("a/w0", True), ("b/w12/00ff", True), ("a/g0", False), ("w/g0/01", False)],
+)
+def test_a_worker_is_known_by_its_seat(node: str, expected: bool) -> None:
+    """In whatever zone it is, and whatever that is called."""
+    assert is_worker(node) is expected

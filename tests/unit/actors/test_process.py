@@ -116,13 +116,13 @@ def test_a_retired_zone_is_news_to_the_machine() -> None:
     assert told.retired == ["b"]
 
 
-def test_a_link_with_another_zone_is_an_event_and_one_with_our_own_is_not() -> None:
-    """Strangers tell each other what they know; in our own zone the directory does."""
+def test_a_link_with_a_worker_is_an_event_whatever_its_zone_is() -> None:
+    """Each tells the other which zones it knows; gateways care for their own only."""
     process, host = process_of(Seat("a", "worker", 0))
-    process._on_link(NodeId("a/w1/01"), True, "open")
-    process._on_link(NodeId("b/w0/01"), True, "open")
-    process._on_link(NodeId("b/w0/01"), False, "silence")
-    assert host.events == [PeerLinked(NodeId("b/w0/01"))]
+    for node in ("a/w1/01", "a/g0/01", "b/w0/01"):
+        process._on_link(NodeId(node), True, "open")
+        process._on_link(NodeId(node), False, "silence")
+    assert host.events == [PeerLinked(NodeId("a/w1/01")), PeerLinked(NodeId("b/w0/01"))]
 
 
 def test_workers_of_other_zones_are_dialled_besides_our_own() -> None:
