@@ -67,7 +67,8 @@ class Replica:
         self.number = 0
         self.rows: dict[tuple[str, str, str], Row] = {}
         self.durable: dict[tuple[str, str, str], Row] = {}
-        #: What the gateway wrote, in order, as it was stamped.
+        #: The newest of what the gateway wrote, as it came, and all of it in order, as it is kept.
+        self.heard: dict[tuple[str, str, str], Row] = {}
         self.written: list[Row] = []
         self.chosen: list[Row] = []
         self.attachments: list[Attach] = []
@@ -104,6 +105,7 @@ class Replica:
         self.number = message.number
         self._sent = self._received = 0
         self.topics = dict.fromkeys(message.topics)
+        self.heard.update((row.key, row) for row in message.rows)
         rows = [self.stamped(row) for row in message.rows]
         self.written.extend(rows)
         reach = ALL_HEARD if self.ready else NOT_READY
@@ -112,6 +114,7 @@ class Replica:
         return [attached, self.says(*told, reach=reach)]
 
     def _operate(self, body: Operations) -> Segment:
+        self.heard.update((row.key, row) for row in body.rows)
         rows = [self.stamped(row) for row in body.rows]
         durable = [self.stamped(row, durable=True) for row in body.durable]
         self.written.extend(rows)
@@ -168,8 +171,9 @@ class Stage:
         self.replicas = {name(node): Replica(node) for node in (W0, W1)}
         for replica in self.replicas.values():
             replica.ready = ready
+        self.rng = random.Random(7)
         self.machine = GatewayMachine(
-            G0, shards=1, replicas=2, knobs=knobs, rng=random.Random(7), now=at(0)
+            G0, shards=1, replicas=2, knobs=knobs, rng=self.rng, now=at(0)
         )
         self.connections = 0
         if cluster:
