@@ -32,6 +32,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ms: int = 25_000
     #: How long a gateway believes in a silent connection.
     client_lease_ms: int = 60_000
+    #: A device on which nothing was done for so long shows `away`.
+    auto_away_ms: int = 600_000
     #: How long a lost session may come back without anybody hearing of it.
     grace_connection_ms: int = 15_000
     #: The same for the sessions of a lost gateway.

@@ -55,6 +55,7 @@ from presence_actors.core.limits import (
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
 )
 from presence_actors.core.messages import (
+    PRESENCE,
     Attached,
     BeatAck,
     Detached,
@@ -256,7 +257,7 @@ class GatewayMachine:
         if session is None or session.connection != connection_id:
             return
         session.connection = None
-        if orderly or connection.said_bye:
+        if orderly:
             self._holding.end(session, LeaveReason.LEFT, self._now)
         else:
             self._holding.linger(session, self._now)
@@ -295,6 +296,19 @@ class GatewayMachine:
         if session is None:
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
             return
+        # A `set` with `since` is what a client says again after it has reconnected.
+        again = isinstance(message, Set) and message.since is not None
+        if isinstance(message, Set | Patch | Unset | Intent) and not again:
+            self._holding.note_use(session, self._now)
+        self._on_request(connection_id, connection, session, message)
+
+    def _on_request(
+        self,
+        connection_id: ConnectionId,
+        connection: Connection,
+        session: Session,
+        message: ClientMessage,
+    ) -> None:
         match message:
             case Ping():
                 self._on_ping(connection_id, message)
@@ -311,8 +325,9 @@ class GatewayMachine:
             case Intent():
                 self._on_intent(connection_id, session, message)
             case Bye():
-                connection.said_bye = True
                 self._on_disconnected(connection_id, orderly=True)
+            case Hello():
+                pass  # Heard before there was a session.
 
     def _on_ping(self, connection_id: ConnectionId, ping: Ping) -> None:
         connection = self._connections.get(connection_id)
@@ -501,6 +516,9 @@ class GatewayMachine:
             link.want_acknowledgement(self._flush_due())
         if changed is None:
             return
+        if link.take_news_of_vector():
+            seen = changed.vectors[PRESENCE]
+            link.witness(self._watching.rows_beyond(link.shard, seen), self._flush_due())
         for view in self._watching.merge(link, changed, self._now):
             self._holding.note_choice(view, self._now)
         for row in changed.defeats:

@@ -54,6 +54,8 @@ class Holding:
         self._unannounced: LeaseTable[SessionKey] = LeaseTable()
         #: Sessions with rooms that the client has not said again yet, until these rooms end.
         self._unconfirmed: LeaseTable[SessionKey] = LeaseTable()
+        #: Sessions that were used of late, until they count as idle.
+        self._used: LeaseTable[SessionKey] = LeaseTable()
         #: Entries written so far, for people and metrics.
         self.changes = 0
 
@@ -95,6 +97,7 @@ class Holding:
         self._by_user.setdefault(session.topic, {})[session.key] = None
         view = self._watching.want(session.topic, now)
         view.pins += 1
+        self._note_idle(session, hello, now)
         self.hold(session, session.topic, session.since, {}, now)
         if self._watching.is_known(view):
             self._announce(session, now)
@@ -108,13 +111,31 @@ class Holding:
         if hello.resume > session.resume + 1:
             session.doubt_rooms()
             self._unconfirmed.renew(session.key, self._in(self._knobs.grace_connection_ms, now))
-        before = (session.resume, session.status, session.device, session.replaced)
+        before = (session.resume, session.shown, session.device, session.replaced)
         session.resume, session.status, session.device = hello.resume, status, hello.device
         session.replaced = False
+        self._note_idle(session, hello, now)
         missing = session.topic not in session.entries
         if missing:
             self.hold(session, session.topic, session.since, {}, now)
-        if missing or before != (hello.resume, status, hello.device, False):
+        if missing or before != (hello.resume, session.shown, hello.device, False):
+            self.rewrite(session, now)
+
+    def note_use(self, session: Session, now: Now) -> None:
+        """Somebody used the device."""
+        self._used.renew(session.key, self._in(self._knobs.auto_away_ms, now))
+        self._set_idle(session, idle=False, now=now)
+
+    def _note_idle(self, session: Session, hello: Hello, now: Now) -> None:
+        left_ms = self._knobs.auto_away_ms - hello.idle_ms
+        session.idle = left_ms <= 0
+        if left_ms > 0:
+            self._used.renew(session.key, self._in(left_ms, now))
+
+    def _set_idle(self, session: Session, *, idle: bool, now: Now) -> None:
+        before = session.shown
+        session.idle = idle
+        if session.shown != before:
             self.rewrite(session, now)
 
     def linger(self, session: Session, now: Now) -> None:
@@ -133,6 +154,7 @@ class Holding:
         self._lingering.release(session.key)
         self._unannounced.release(session.key)
         self._unconfirmed.release(session.key)
+        self._used.release(session.key)
         others = self._by_user[session.topic]
         del others[session.key]
         if not others:
@@ -254,6 +276,7 @@ class Holding:
             self._lingering.deadline(),
             self._unannounced.deadline(),
             self._unconfirmed.deadline(),
+            self._used.deadline(),
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -269,6 +292,8 @@ class Holding:
                 self.end_entry(session, topic, LeaveReason.LEFT, now)
         for key in self._unannounced.take_expired(now.instant):
             self._announce(self._sessions[key], now)
+        for key in self._used.take_expired(now.instant):
+            self._set_idle(self._sessions[key], idle=True, now=now)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if a session would live for ever."""

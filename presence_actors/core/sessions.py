@@ -73,7 +73,7 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "said_bye", "session", "topics")
+    __slots__ = ("bad_frames", "identity", "session", "topics")
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
@@ -82,7 +82,6 @@ class Connection:
         #: Topics it watches.
         self.topics: dict[Topic, None] = {}
         self.bad_frames = 0
-        self.said_bye = False
 
 
 class HeldEntry:
@@ -110,6 +109,7 @@ class Session:
         "device",
         "entries",
         "hidden",
+        "idle",
         "namespace",
         "replaced",
         "resume",
@@ -140,6 +140,8 @@ class Session:
         self.since = since
         self.connection: ConnectionId | None = None
         self.entries: dict[Topic, HeldEntry] = {}
+        #: Whether nothing was done on the device for `auto_away_ms`.
+        self.idle = False
         self.hidden = False
         #: Whether `hidden` is known, and not only guessed.
         self.sure = False
@@ -189,6 +191,12 @@ class Session:
         del self.entries[topic]
         self.unconfirmed.pop(topic, None)
 
+    @property
+    def shown(self) -> EntryStatus:
+        """What the device shows: its status, or away while it is idle."""
+        idle = self.idle and self.status == EntryStatus.ONLINE
+        return EntryStatus.AWAY if idle else self.status
+
     def row(self, topic: Topic, holder: NodeId) -> Row:
         """The entry as an unstamped row."""
         held = self.entries[topic]
@@ -198,7 +206,7 @@ class Session:
             stamp=_NO_STAMP,
             origin=_NO_ORIGIN,
             epoch=held.epoch,
-            status=pack_status(self.status, hidden=self.hidden, unsure=not self.sure),
+            status=pack_status(self.shown, hidden=self.hidden, unsure=not self.sure),
             holder=holder,
             value=encode_value(value),
         )
