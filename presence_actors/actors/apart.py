@@ -107,9 +107,10 @@ class ClusterApart:
         self._ask("disconnect")
 
     def stop(self) -> None:
-        """End the cluster and the process that holds it."""
+        """End the cluster and the process that holds it; harmless when that has ended."""
         try:
-            if self._process.is_alive():
+            # A holder that has ended has taken its Ray with it.
+            with contextlib.suppress(Unavailable):
                 self._ask("stop")
         finally:
             self._end()

@@ -356,9 +356,7 @@ def test_a_view_is_as_old_as_the_oldest_sign_of_what_is_in_doubt() -> None:
     carol = watcher(stage)
     stage.hears(stage.replica.says(entry("bob", origin=W1, holder=G1, written=3)))
     came(stage, "dave")
-    silent = Reach(
-        ready=True, origins={W1: WallMs(SILENT + 5)}, holders={G1: SILENT}, zones={}
-    )
+    silent = Reach(ready=True, origins={W1: WallMs(SILENT + 5)}, holders={G1: SILENT}, zones={})
     stage.hears(stage.replica.says(reach=silent))
     shown = only(stage.ticks(), carol)
     assert isinstance(shown, ViewFrame)
