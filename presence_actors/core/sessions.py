@@ -30,7 +30,7 @@ from presence_actors.core.values import (
     encode_value,
     pack_status,
 )
-from presence_actors.core.vocabulary import Identity, Welcome
+from presence_actors.core.vocabulary import Identity, Sub, Unsub, Welcome
 
 __all__ = [
     "Connection",
@@ -73,15 +73,22 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "session", "topics")
+    __slots__ = ("bad_frames", "identity", "lease_ms", "session", "topics")
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, lease_ms: int) -> None:
         self.identity = identity
+        #: How long it is believed in while it is silent.
+        self.lease_ms = lease_ms
         #: The session it carries, once it said hello.
         self.session: SessionKey | None = None
         #: Topics it watches.
         self.topics: dict[Topic, None] = {}
         self.bad_frames = 0
+
+    def named(self, message: Sub | Unsub) -> list[Topic]:
+        """The topics that a client names."""
+        names = [*message.topics, *(f"user:{user}" for user in message.users)]
+        return [Topic(f"{self.identity.namespace}/{name}") for name in names]
 
 
 class HeldEntry:
@@ -108,6 +115,7 @@ class Session:
         "connection",
         "device",
         "entries",
+        "family",
         "hidden",
         "idle",
         "namespace",
@@ -130,6 +138,7 @@ class Session:
         status: EntryStatus,
         device: Device,
         since: WallMs,
+        family: str | None = None,
     ) -> None:
         self.namespace: Namespace = identity.namespace
         self.user: UserId = identity.user
@@ -148,6 +157,8 @@ class Session:
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
         self.replaced = False
+        #: Of a guest (core/guests.py): what its session id is derived from.
+        self.family = family
         #: Rooms that it was in before the client may have been at other gateways. It may have left
         #: them there, so until it says them again they keep the epoch that they had.
         self.unconfirmed: dict[Topic, None] = {}
