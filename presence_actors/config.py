@@ -17,7 +17,9 @@ from presence_actors.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ClusterConfig", "Knobs", "load_knobs", "parse_duration"]
+__all__ = ["ClusterConfig", "Knobs", "load_knobs", "parse_address", "parse_duration"]
+
+_PORT_LAST: Final = 65_535
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)?")
 _UNITS: Final = {None: 1, "ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000}
@@ -118,6 +120,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 4000
     #: Where peer links listen.
     link_host: str = "127.0.0.1"
+    #: The first worker's links; the next worker's have the next port. 0: any free ones.
+    link_port: int = 0
+    #: `HOST:PORT` of peer links of workers of other zones, to join them; any of them will do.
+    join: list[str] = []
     #: Whether faults may be injected into peer links; loopback only.
     faults: bool = False
     knobs: Knobs = Knobs()
@@ -144,8 +150,44 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 "port", self.port, f"must leave room for {self.gateways} gateways below 65536"
             )
+        self._check_links()
         self.knobs.check()
         return self
+
+    def _check_links(self) -> None:
+        for text in self.join:
+            parse_address("join", text)
+        if not self.link_port:
+            return
+        if not 1 <= self.link_port <= _PORT_LAST + 1 - self.workers:
+            raise ConfigError(
+                "link_port",
+                self.link_port,
+                f"must be 0, or leave room for {self.workers} workers below 65536",
+            )
+        if self.link_port < self.port + self.gateways and self.port < self.link_port + self.workers:
+            raise ConfigError(
+                "link_port",
+                self.link_port,
+                f"must keep clear of the gateways' ports {self.port} to "
+                f"{self.port + self.gateways - 1}",
+            )
+
+
+def parse_address(name: str, text: str) -> tuple[str, int]:
+    """Host and port of an address as people write it.
+
+    >>> parse_address("join", "127.0.0.1:4050"), parse_address("join", "[::1]:4050")
+    (('127.0.0.1', 4050), ('::1', 4050))
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    host, _, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) <= _PORT_LAST:
+        raise ConfigError(name, text, "must be HOST:PORT, such as 127.0.0.1:4050")
+    return host, int(port)
 
 
 def parse_duration(name: str, text: str) -> int:

@@ -7,6 +7,7 @@ guards turn that into a failure at once, with a sentence that says where such a 
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import time
@@ -17,6 +18,11 @@ from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and their children inherit
+# that; some of these children are sent one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 PURE_FOLDERS = ("unit", "property", "simulation")

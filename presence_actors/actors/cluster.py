@@ -9,17 +9,14 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from presence_actors.actors import compose, connection, local_ray
 from presence_actors.actors.directory import (
@@ -30,17 +27,25 @@ from presence_actors.actors.directory import (
     FaultKind,
     Inspection,
     Seat,
-    find_seat,
+    find_node,
     seats_of,
 )
 from presence_actors.actors.guard import Guard
+from presence_actors.actors.joining import Contact, find_secret
+from presence_actors.actors.preconditions import (
+    already_running,
+    require_free_ports,
+    require_none_running,
+    require_sound_edge,
+)
+from presence_actors.actors.readiness import not_ready
 from presence_actors.actors.settings import Secret, Settings
 from presence_actors.actors.state import ClusterState, StateFolder
 from presence_actors.actors.version import require_ray
 from presence_actors.config import ClusterConfig
-from presence_actors.edge.admission import check_origins, is_loopback
-from presence_actors.edge.tokens import TokenVerifier
-from presence_actors.errors import ConfigError, PresenceError, Unavailable, UsageError
+from presence_actors.core.ids import NodeName, zone_of
+from presence_actors.core.views import WorkerView
+from presence_actors.errors import PresenceError, Unavailable, UsageError
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -56,6 +61,8 @@ _POLL_SECONDS: Final = 0.1
 #: An actor that cannot start for so long will not, e.g. since somebody else has its port.
 _TROUBLE_SECONDS: Final = 3.0
 _LINK_SECRET_BYTES: Final = 32
+#: How long a start waits for the zones that it joins, once its own actors are there.
+_CONTACT_SECONDS: Final = 5.0
 
 
 class Cluster:
@@ -69,12 +76,13 @@ class Cluster:
         self._guard = guard
 
     @classmethod
-    def start(
+    def start(  # noqa: PLR0913  # once per cluster, from configuration
         cls,
         config: ClusterConfig,
         *,
         state_dir: Path,
         address: str | None = None,
+        link_secret: bytes | None = None,
         token_key: bytes | None = None,
         allowed_origins: Sequence[str] = (),
         wait: bool = True,
@@ -83,10 +91,16 @@ class Cluster:
     ) -> Self:
         """Start a cluster; it outlives this process unless it is tied to it.
 
+        One that joins another zone (`config.join`) has that zone's secret; it waits a while for
+        contact, and goes on without it where nobody answers (`unreached`).
+
         Args:
             config: Its shape.
             state_dir: Where this zone is remembered.
             address: Of a Ray to join, `HOST:PORT` or `auto`; None starts one of our own.
+            link_secret: What peer links prove to each other. Without it: that of the zone that is
+                joined, if it was started on this machine (its state folder is beside this one),
+                or else a new one.
             token_key: What clients' tokens are signed with.
             allowed_origins: Web origins that may connect beside the gateways' own.
             wait: Whether to return only once all gateways are ready.
@@ -95,16 +109,20 @@ class Cluster:
             progress: Told what is being waited for.
 
         Raises:
-            PresenceError: It cannot be; nothing of it is left running.
+            PresenceError: It cannot be, or the zone that it joins refuses it; nothing of it is left
+                running.
         """
         require_ray()
         config.check()
-        _require_sound_edge(config, token_key, allowed_origins)
+        if link_secret is None and config.join:
+            link_secret = find_secret(config, state_dir.parent)
+        secret = link_secret or secrets.token_bytes(_LINK_SECRET_BYTES)
+        require_sound_edge(config, token_key, allowed_origins)
         folder = StateFolder(state_dir)
         with folder.locked():
-            _require_none_running(folder)
+            require_none_running(folder)
             if address is None:
-                _require_free_ports(config)
+                require_free_ports(config)
             guard = Guard(state_dir) if address is None else None
             try:
                 progress("Ray")
@@ -112,7 +130,13 @@ class Cluster:
                 address = address if ours is None else ours.address
                 state = ClusterState(config=config, address=str(address), local_ray=ours)
                 cluster = cls(state, folder, guard)
-                cluster._begin(token_key, allowed_origins, wait=wait, progress=progress)
+                settings = Settings(
+                    config=config,
+                    link_secret=Secret(secret),
+                    token_key=None if token_key is None else Secret(token_key),
+                    allowed_origins=tuple(allowed_origins),
+                )
+                cluster._begin(settings, wait=wait, progress=progress)
             except BaseException:
                 _release(guard)
                 folder.forget()
@@ -182,6 +206,20 @@ class Cluster:
         """Where clients connect, for those gateways that are open."""
         return [known.url for known in self.descriptions() if known.url is not None]
 
+    @property
+    def link_addresses(self) -> list[str]:
+        """Where the workers' peer links listen: other zones join at any of them."""
+        return [
+            f"{known.link_address[0]}:{known.link_address[1]}"
+            for known in self.descriptions()
+            if known.role == "worker" and known.link_address is not None
+        ]
+
+    @property
+    def unreached(self) -> dict[str, str]:
+        """Addresses of other zones to join that there is no link with, and why."""
+        return Contact(self.config, self.descriptions()).missing()
+
     def descriptions(self) -> list[Description]:
         """What each actor last said of itself, as the supervisor knows it."""
         described: list[Description] = self._ask_supervisor("describe")
@@ -209,17 +247,30 @@ class Cluster:
         return pictures
 
     def wait_ready(self, progress: Progress = lambda _stage: None) -> None:
-        """Return once all gateways answer that they are ready.
+        """Return once all gateways answer that they are ready, and zones to join were given time.
 
         Raises:
             Unavailable: One is not, for a long time.
-            ConfigError: One cannot start, and says why.
+            UsageError: One cannot start, and says why, or a zone to join refuses us.
         """
+        self._wait_for_actors(progress)
+        deadline = time.monotonic() + _CONTACT_SECONDS
+        while time.monotonic() < deadline:
+            contact = Contact(self.config, self._described_or_none())
+            contact.require_welcome()
+            missing = contact.missing()
+            if not missing:
+                return
+            progress(", ".join(missing))
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_for_actors(self, progress: Progress) -> None:
         deadline = time.monotonic() + _READY_SECONDS
         troubled_since: dict[str, float] = {}
         while True:
             described = self._described_or_none()
-            waiting = self._not_ready(described)
+            Contact(self.config, described).require_welcome()
+            waiting = not_ready(self.config, described)
             if not waiting:
                 return
             progress(", ".join(waiting))
@@ -279,14 +330,35 @@ class Cluster:
         Returns:
             The actors that could not be told; they will be, before they talk to anybody again.
         """
-        one, other = find_seat(self.config, source), find_seat(self.config, target)
+        one, other = find_node(self.config, source), find_node(self.config, target)
         if one == other:
             raise UsageError(f"{source} and {target} are the same actor")
+        if self.config.zone not in (zone_of(one), zone_of(other)):
+            raise UsageError(f"neither {source} nor {target} is of zone {self.config.zone}")
         ways = [(one, other)] if one_way else [(one, other), (other, one)]
-        faults = [
-            Fault(kind, from_seat.node_name, to_seat.node_name, delay_ms=delay_ms, loss=loss)
-            for from_seat, to_seat in ways
-        ]
+        return self._inject(
+            [Fault(kind, source, target, delay_ms=delay_ms, loss=loss) for source, target in ways]
+        )
+
+    def cut_zone(self, zone: str, workers: int) -> list[str]:
+        """Cut all links between our workers and those of another zone, silently, until `heal`.
+
+        Args:
+            zone: The other zone.
+            workers: How many it has.
+
+        Returns:
+            As `inject`.
+        """
+        if zone == self.config.zone:
+            raise UsageError(f"zone {zone} cannot be cut from itself", remedy="say two zones")
+        ours = [seat.node_name for seat in seats_of(self.config) if seat.role == "worker"]
+        theirs = [NodeName(f"{zone}/w{index}") for index in range(workers)]
+        pairs = [(one, other) for one in ours for other in theirs]
+        ways = [way for one, other in pairs for way in ((one, other), (other, one))]
+        return self._inject([Fault("cut", source, target) for source, target in ways])
+
+    def _inject(self, faults: list[Fault]) -> list[str]:
         untold: list[str] = self._ask_supervisor("inject", faults)
         return untold
 
@@ -294,6 +366,41 @@ class Cluster:
         """End all faults; returns as `inject`."""
         untold: list[str] = self._ask_supervisor("heal")
         return untold
+
+    def retire_zone(self, zone: str) -> list[str]:
+        """Give another zone up: its people leave here, and it is no longer waited for.
+
+        Returns:
+            As `inject`.
+
+        Raises:
+            UsageError: It is this very zone.
+        """
+        if zone == self.config.zone:
+            raise UsageError(
+                f"zone {zone} cannot retire itself", remedy="say it in another zone: --zone"
+            )
+        untold: list[str] = self._ask_supervisor("retire_zone", zone)
+        return untold
+
+    def restore_zone(self, zone: str) -> list[str]:
+        """Expect a zone again that was retired; returns as `inject`."""
+        untold: list[str] = self._ask_supervisor("restore_zone", zone)
+        return untold
+
+    def other_zones(self) -> list[str]:
+        """The other zones that our workers know, without those that were retired."""
+        views = [picture.view for picture in self.inspect().values() if picture is not None]
+        return sorted(
+            {
+                zone_of(peer.name)
+                for view in views
+                if isinstance(view, WorkerView)
+                for replica in view.replicas
+                for peer in replica.peers
+            }
+            - {self.config.zone}
+        )
 
     def stop(self) -> None:
         """End the cluster, and our own Ray process by process; nothing is left behind.
@@ -311,14 +418,7 @@ class Cluster:
 
     # Inside.
 
-    def _begin(
-        self,
-        token_key: bytes | None,
-        allowed_origins: Sequence[str],
-        *,
-        wait: bool,
-        progress: Progress,
-    ) -> None:
+    def _begin(self, settings: Settings, *, wait: bool, progress: Progress) -> None:
         try:
             self._connect()
             self._require_newness()
@@ -327,32 +427,23 @@ class Cluster:
             self._end_local()
             raise
         try:
-            self._create(token_key, allowed_origins, progress)
+            self._create(settings, progress)
             if wait:
                 self.wait_ready(progress)
         except BaseException:
             self._end()
             raise
 
-    def _create(
-        self, token_key: bytes | None, allowed_origins: Sequence[str], progress: Progress
-    ) -> None:
-        link_secret = secrets.token_bytes(_LINK_SECRET_BYTES)
-        self._folder.write_link_secret(link_secret)
+    def _create(self, settings: Settings, progress: Progress) -> None:
+        self._folder.write_link_secret(settings.link_secret.value)
         self._folder.write(self._state)
         progress("the supervisor")
-        settings = Settings(
-            config=self.config,
-            link_secret=Secret(link_secret),
-            token_key=None if token_key is None else Secret(token_key),
-            allowed_origins=tuple(allowed_origins),
-        )
         compose.create_supervisor(settings)
 
     def _require_newness(self) -> None:
         """A Ray that we join may have a cluster of this name, started from another machine."""
         if self._find(SUPERVISOR) is not None:
-            raise _already_running(self.config.zone)
+            raise already_running(self.config.zone)
 
     def _end(self) -> None:
         ours = self._state.local_ray
@@ -399,7 +490,7 @@ class Cluster:
         if self._state.local_ray is None:
             raise UsageError("only processes of our own Ray, on this machine, can be killed hard")
         handle: Any = self._require(seat.actor_name)
-        with _translated(seat.actor_name):
+        with connection.translated(seat.actor_name):
             known = ray.get(handle.describe.remote(), timeout=_CALL_SECONDS)
         os.kill(known.process_id, signal.SIGKILL)
 
@@ -417,7 +508,7 @@ class Cluster:
 
     def _ask_supervisor(self, method: str, *arguments: object) -> Any:  # noqa: ANN401
         call = getattr(self._require(SUPERVISOR), method).remote(*arguments)
-        with _translated(f"{SUPERVISOR} of cluster {self.config.zone}"):
+        with connection.translated(f"{SUPERVISOR} of cluster {self.config.zone}"):
             return ray.get(call, timeout=_SUPERVISOR_SECONDS)
 
     def _described_or_none(self) -> list[Description]:
@@ -426,93 +517,7 @@ class Cluster:
         except Unavailable:
             return []
 
-    def _not_ready(self, described: list[Description]) -> list[str]:
-        by_name = {known.name: known for known in described}
-        waiting: list[str] = []
-        for seat in seats_of(self.config):
-            known = by_name.get(seat.node_name)
-            listens = known is not None and known.link_address is not None
-            url = known.url if known is not None else None
-            serves = seat.role == "worker" or (url is not None and _is_ready(url))
-            if not listens or not serves:
-                waiting.append(seat.actor_name)
-        return waiting
-
 
 def _release(guard: Guard | None) -> None:
     if guard is not None:
         guard.release()
-
-
-@contextlib.contextmanager
-def _translated(where: str) -> Iterator[None]:
-    try:
-        yield
-    except GetTimeoutError as error:
-        raise Unavailable(what="no answer in time", where=where) from error
-    except RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, PresenceError):
-            raise cause from error
-        raise
-    except RayError as error:
-        raise Unavailable(what=f"no answer ({type(error).__name__})", where=where) from error
-
-
-def _is_ready(url: str) -> bool:
-    http = "http" + url.removeprefix("ws")
-    try:
-        with urllib.request.urlopen(f"{http}/readyz", timeout=1) as answer:  # noqa: S310
-            return bool(answer.status == 200)  # noqa: PLR2004
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _already_running(zone: str) -> UsageError:
-    return UsageError(
-        f"cluster {zone} is already running (presence status)", remedy="stop it with: presence down"
-    )
-
-
-def _require_none_running(folder: StateFolder) -> None:
-    state = folder.read()
-    if state is None:
-        return
-    if state.local_ray is None or local_ray.is_running(state.local_ray):
-        raise _already_running(state.config.zone)
-    # Its Ray is gone, with the machine's last start, say. What it left is ours to clear.
-    local_ray.stop(state.local_ray)
-
-
-def _require_free_ports(config: ClusterConfig) -> None:
-    for port in range(config.port, config.port + config.gateways):
-        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            # As the gateways will: a connection of an earlier one that lingers is no obstacle.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((config.host, port))
-            except OSError as error:
-                raise ConfigError(
-                    "port",
-                    port,
-                    f"cannot be listened on at {config.host} ({error.strerror}); free it or choose "
-                    "another with --port",
-                ) from error
-
-
-def _require_sound_edge(
-    config: ClusterConfig, token_key: bytes | None, allowed_origins: Sequence[str]
-) -> None:
-    """What the gateways would refuse, each in its own process and log, is refused here."""
-    TokenVerifier(token_key)
-    check_origins(allowed_origins)
-    if token_key is None and not is_loopback(config.host):
-        raise ConfigError(
-            "host",
-            config.host,
-            "needs --jwt-key-file: without a key anybody may call himself anything, so gateways "
-            "listen on a loopback address only",
-        )
-    if config.faults and not is_loopback(config.link_host):
-        raise ConfigError("faults", True, "only where peer links listen on loopback: --link-host")  # noqa: FBT003

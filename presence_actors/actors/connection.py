@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from presence_actors.actors.settings import namespace_of
-from presence_actors.errors import Unavailable, UsageError
+from presence_actors.errors import PresenceError, Unavailable, UsageError
 
 _REACH_SECONDS: Final = 5.0
 #: Ray's own patience with what answers but lets nobody in, such as a Ray with another token. By
@@ -103,6 +104,27 @@ def close() -> None:
             os.environ[key] = value
     _before.clear()
     _reread_settings()
+
+
+@contextlib.contextmanager
+def translated(where: str) -> Iterator[None]:
+    """What Ray says of a call that failed, as an error of ours.
+
+    Raises:
+        PresenceError: The call raised it.
+        Unavailable: There was no answer, or not in time.
+    """
+    try:
+        yield
+    except GetTimeoutError as error:
+        raise Unavailable(what="no answer in time", where=where) from error
+    except RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, PresenceError):
+            raise cause from error
+        raise
+    except RayError as error:
+        raise Unavailable(what=f"no answer ({type(error).__name__})", where=where) from error
 
 
 def _require_reachable(address: str) -> None:

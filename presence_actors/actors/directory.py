@@ -8,15 +8,17 @@ Everything here is data. `cluster_changed` and `targets` turn a directory into w
 a link hub need.
 """
 
+import re
 from typing import Literal, Self
 
 import msgspec
 
 from presence_actors.config import ClusterConfig
-from presence_actors.core.events import ClusterChanged, Worker
-from presence_actors.core.ids import NodeId, NodeName
+from presence_actors.core.events import ClusterChanged
+from presence_actors.core.ids import NodeId, NodeName, ZoneId, zone_of
+from presence_actors.core.messages import Worker
 from presence_actors.errors import UsageError
-from presence_actors.links.connection import LinkInfo
+from presence_actors.links.connection import LinkInfo, SeedInfo
 
 Role = Literal["worker", "gateway"]
 FaultKind = Literal["cut", "delay", "loss"]
@@ -48,6 +50,15 @@ def seats_of(config: ClusterConfig) -> list[Seat]:
     return workers + [Seat(config.zone, "gateway", index) for index in range(config.gateways)]
 
 
+def is_worker(node: str) -> bool:
+    """Whether a node id or name is of a worker's seat, in whatever zone.
+
+    >>> is_worker("b/w0/00ff"), is_worker("b/g0")
+    (True, False)
+    """
+    return node.split("/")[1].startswith("w")
+
+
 def find_seat(config: ClusterConfig, text: str) -> Seat:
     """The seat that somebody means by `w0`, `a/w0` or `worker-0`.
 
@@ -60,6 +71,17 @@ def find_seat(config: ClusterConfig, text: str) -> Seat:
             return seat
     known = ", ".join(seat.node_name.rpartition("/")[2] for seat in seats)
     raise UsageError(f"there is no actor {text!r} in zone {config.zone}", remedy=f"say {known}")
+
+
+def find_node(config: ClusterConfig, text: str) -> NodeName:
+    """The node that somebody means: a seat of this cluster, or `b/w0` of another zone.
+
+    Raises:
+        UsageError: There is no such seat.
+    """
+    if re.fullmatch(r"[a-z0-9-]{1,16}/[wg][0-9]+", text) and zone_of(text) != config.zone:
+        return NodeName(text)
+    return find_seat(config, text).node_name
 
 
 class WorkerEntry(msgspec.Struct, frozen=True):
@@ -98,6 +120,8 @@ class Directory(msgspec.Struct, frozen=True):
     workers: tuple[WorkerEntry, ...] = ()
     gateways: tuple[GatewayEntry, ...] = ()
     faults: tuple[Fault, ...] = ()
+    #: Zones that an operator has given up.
+    retired: tuple[str, ...] = ()
 
     def with_version(self, version: int) -> Self:
         """The same content under another version."""
@@ -120,6 +144,8 @@ class Description(msgspec.Struct, frozen=True):
     url: str | None
     #: Why it cannot start; it keeps trying.
     trouble: str | None
+    #: Workers of a zone that joins others: how it stands with their addresses.
+    seeds: tuple[SeedInfo, ...] = ()
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -132,11 +158,18 @@ class Inspection(msgspec.Struct, frozen=True):
 
 
 def cluster_changed(directory: Directory) -> ClusterChanged:
-    """The directory as machines want it: names and hosts, whatever life sits there."""
+    """The directory as machines want it: names and places, whatever life sits there."""
     return ClusterChanged(
-        [Worker(entry.name, entry.host) for entry in directory.workers],
+        [Worker(entry.name, entry.host, entry.link_address) for entry in directory.workers],
         {entry.name: entry.url for entry in directory.gateways},
+        version=directory.version,
+        retired=[ZoneId(zone) for zone in directory.retired],
     )
+
+
+def is_same_cluster(one: ClusterChanged, other: ClusterChanged) -> bool:
+    """Whether they differ in their versions at most."""
+    return msgspec.structs.replace(one, version=other.version) == other
 
 
 def targets(directory: Directory, *, name: NodeName, role: Role) -> dict[str, tuple[str, int]]:

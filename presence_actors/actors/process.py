@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from presence_actors.actors.directory import (
     Description,
@@ -20,10 +20,14 @@ from presence_actors.actors.directory import (
     Inspection,
     Seat,
     cluster_changed,
+    is_same_cluster,
+    is_worker,
     targets,
 )
-from presence_actors.actors.settings import Settings
-from presence_actors.core.events import ClusterChanged, MessagesReceived
+from presence_actors.actors.settings import SERVICE, Settings
+from presence_actors.config import parse_address
+from presence_actors.core.effects import Dial
+from presence_actors.core.events import ClusterChanged, MessagesReceived, PeerLinked
 from presence_actors.core.ids import NodeId, NodeName, mint_node_id
 from presence_actors.core.messages import PeerMessage
 from presence_actors.errors import PresenceError, RemoteProtocolError
@@ -36,12 +40,14 @@ _log = logging.getLogger(__name__)
 
 #: Distance of two attempts to start: a port is taken until the earlier life has quite gone.
 _RETRY_SECONDS: Final = 0.25
+_PORT_LAST: Final = 65_535
 
 Event = TypeVar("Event")
 Effect = TypeVar("Effect")
 Result = TypeVar("Result")
 
 ProcessEvent = MessagesReceived | ClusterChanged
+HostEvent = ProcessEvent | PeerLinked
 
 
 class Host(Protocol):
@@ -51,7 +57,7 @@ class Host(Protocol):
         """Set the machine's timer."""
         ...
 
-    def post(self, event: ProcessEvent) -> None:
+    def post(self, event: Any) -> None:  # noqa: ANN401  # `HostEvent`, at a gateway `ProcessEvent`
         """Have the machine handle an event."""
         ...
 
@@ -85,17 +91,24 @@ class Process:
         self._host: Host | None = None
         self._inspect: Callable[[], object] = lambda: None
         self._faults = LinkFaults() if settings.config.faults else None
+        config = settings.config
+        is_worker = seat.role == "worker"
         self._hub = LinkHub(
             node=self.node,
             role=seat.role,
-            cluster=settings.cluster,
+            cluster=SERVICE,
             secret=settings.link_secret.value,
             host=link_host,
-            port=0,
+            port=config.link_port + seat.index if is_worker and config.link_port else 0,
+            shards=config.shards,
             on_frame=self._on_frame,
+            on_link=self._on_link if is_worker else None,
             faults=self._faults,
             clock=clock,
         )
+        self._seeds = [parse_address("join", text) for text in config.join] if is_worker else []
+        #: Workers of other zones that the machine wants to be linked with.
+        self._far_targets: dict[str, tuple[str, int]] = {}
         self._directory = Directory()
         self._link_address: tuple[str, int] | None = None
         self._url: str | None = None
@@ -126,13 +139,23 @@ class Process:
         if directory.version <= self._directory.version:
             return self._directory.version
         old, self._directory = self._directory, directory
-        name = self._seat.node_name
         self._set_faults(old.faults, directory.faults)
-        self._hub.set_targets(targets(directory, name=name, role=self._seat.role))
+        self._set_targets()
         changed = cluster_changed(directory)
-        if changed != cluster_changed(old):
+        if not is_same_cluster(changed, cluster_changed(old)):
             self._post(changed)
+        # Not earlier: who greets another zone must be able to say who is here.
+        self._hub.set_seeds(self._seeds)
         return directory.version
+
+    def dial(self, effect: Dial) -> None:
+        """Keep links to these workers of other zones, too."""
+        self._far_targets = {
+            str(name): (host, port)
+            for name, (host, port) in effect.targets.items()
+            if host and 0 < port <= _PORT_LAST  # What another zone says must not end this process.
+        }
+        self._set_targets()
 
     def directory(self) -> Directory:
         """The directory that is in force."""
@@ -150,6 +173,7 @@ class Process:
             link_address=self._link_address,
             url=self._url,
             trouble=self._trouble,
+            seeds=tuple(self._hub.seeds()),
         )
 
     def inspect(self) -> Inspection:
@@ -189,7 +213,16 @@ class Process:
             return
         self._post(MessagesReceived(sender, messages))
 
-    def _post(self, event: ProcessEvent) -> None:
+    def _on_link(self, node: NodeId, is_open: bool, _reason: str) -> None:  # noqa: FBT001  # the hub's
+        # Of our own zone as well: a new life learns of other zones from whoever was here before.
+        if is_open and is_worker(node):
+            self._post(PeerLinked(node))
+
+    def _set_targets(self) -> None:
+        near = targets(self._directory, name=self._seat.node_name, role=self._seat.role)
+        self._hub.set_targets({**self._far_targets, **near})
+
+    def _post(self, event: HostEvent) -> None:
         if self._host is not None:
             self._host.post(event)
 

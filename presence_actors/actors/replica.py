@@ -6,7 +6,7 @@ from presence_actors.actors.directory import Description, Directory, Inspection,
 from presence_actors.actors.place import is_restarted, link_host, ray_node
 from presence_actors.actors.process import Process, end_process, end_with, log_to_stderr
 from presence_actors.actors.settings import Settings
-from presence_actors.core.effects import Send
+from presence_actors.core.effects import Dial, Send, WorkerEffect
 from presence_actors.core.events import DeadlineReached, WorkerEvent
 from presence_actors.core.worker import WorkerMachine
 from presence_actors.runtime.host import MachineHost
@@ -26,12 +26,13 @@ class ReplicaActor:
             shards=config.shards,
             replicas=config.replicas,
             knobs=config.knobs,
-            first=first and not is_restarted(),
+            # A zone that joins others has something to learn before it may speak of absence.
+            first=first and not is_restarted() and not config.join,
             now=self._process.born,
         )
-        host: MachineHost[WorkerEvent, Send] = MachineHost(
+        host: MachineHost[WorkerEvent, WorkerEffect] = MachineHost(
             machine,
-            carry_out=lambda effect: self._process.send(effect.to, effect.messages),
+            carry_out=self._carry_out,
             deadline_reached=DeadlineReached(),
             on_broken=end_process,
             name=self._process.node,
@@ -39,6 +40,13 @@ class ReplicaActor:
         self._process.drive(host, machine.inspect)
         self._starting = asyncio.get_running_loop().create_task(self._process.start())
         end_with(self._starting)
+
+    def _carry_out(self, effect: WorkerEffect) -> None:
+        match effect:
+            case Send(to=to, messages=messages):
+                self._process.send(to, messages)
+            case Dial():
+                self._process.dial(effect)
 
     async def describe(self) -> Description:
         """Who, where, and whether anything is wrong."""

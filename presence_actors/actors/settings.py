@@ -1,8 +1,13 @@
 """What every actor is given at its creation, and keeps over restarts."""
 
+from typing import Final
+
 import msgspec
 
 from presence_actors.config import ClusterConfig
+
+#: What peer links call themselves in handshakes, in every zone alike.
+SERVICE: Final = "presence"
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -28,11 +33,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_key: Secret | None = None
     #: Web origins that may connect beside the gateway's own.
     allowed_origins: tuple[str, ...] = ()
-
-    @property
-    def cluster(self) -> str:
-        """The name of the cluster in handshakes, and its namespace in Ray."""
-        return namespace_of(self.config.zone)
 
 
 def namespace_of(zone: str) -> str:

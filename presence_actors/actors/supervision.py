@@ -81,6 +81,19 @@ class Supervision:
             self._directory, version=self._directory.version + 1, faults=()
         )
 
+    def retire(self, zone: str) -> None:
+        """Give up another zone; harmless when said twice."""
+        self._set_retired({*self._directory.retired, zone})
+
+    def restore(self, zone: str) -> None:
+        """Expect another zone again."""
+        self._set_retired({*self._directory.retired} - {zone})
+
+    def _set_retired(self, zones: set[str]) -> None:
+        self._directory = msgspec.structs.replace(
+            self._directory, version=self._directory.version + 1, retired=tuple(sorted(zones))
+        )
+
     def renew_directory(self, *, instant: Instant, wall: WallMs) -> bool:
         """Bring the directory up to date with what was learnt; whether it changed.
 

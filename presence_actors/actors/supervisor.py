@@ -97,6 +97,18 @@ class SupervisorActor:
         self._supervision.heal()
         return await self._tell()
 
+    async def retire_zone(self, zone: str) -> list[str]:
+        """Give up another zone; the names of actors that could not be told yet."""
+        await self._round_done.wait()
+        self._supervision.retire(zone)
+        return await self._tell()
+
+    async def restore_zone(self, zone: str) -> list[str]:
+        """Expect another zone again; returns as `retire_zone`."""
+        await self._round_done.wait()
+        self._supervision.restore(zone)
+        return await self._tell()
+
     async def stop(self) -> None:
         """Let the gateways say goodbye; from now on nobody is re-created."""
         self._watching.cancel()

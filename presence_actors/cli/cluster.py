@@ -32,6 +32,16 @@ Address = Annotated[
     str | None,
     typer.Option(help="Of a Ray that runs already, HOST:PORT or auto. Default: one of our own."),
 ]
+LinkPort = Annotated[
+    int, typer.Option(help="Of the first worker's links; the next has the next. 0: free ones.")
+]
+Join = Annotated[
+    list[str] | None,
+    typer.Option(help="HOST:PORT of links of another zone, to join it; repeat."),
+]
+SecretFile = Annotated[
+    Path | None, typer.Option(help="The secret of the links, mode 0600; the same in all zones.")
+]
 
 fault_app = typer.Typer(
     no_args_is_help=True, help="Break the links between actors on purpose (up --faults)."
@@ -89,7 +99,10 @@ def up(  # noqa: PLR0913  # each is an option
         str | None,
         typer.Option(help="Where peer links listen; node: the address of each machine in Ray."),
     ] = None,
+    link_port: LinkPort = 0,
     zone: Zone = "a",
+    join: Join = None,
+    secret_file: SecretFile = None,
     address: Address = None,
     faults: Annotated[bool, typer.Option("--faults", help="Allow `presence fault`.")] = False,
     jwt_key_file: Annotated[
@@ -111,29 +124,43 @@ def up(  # noqa: PLR0913  # each is an option
         host=host,
         port=port,
         link_host=link_host or ("127.0.0.1" if address is None else "node"),
+        link_port=link_port,
+        join=join or [],
         faults=faults,
         knobs=knobs_of(knob or []),
     ).check()
-    token_key = None if jwt_key_file is None else _read_key(jwt_key_file)
+    token_key = None if jwt_key_file is None else _read_key(jwt_key_file, "jwt-key-file")
+    secret = None if secret_file is None else _read_key(secret_file, "secret-file")
     from presence_actors.actors.version import require_ray
 
     require_ray()
     from presence_actors.actors.cluster import Cluster
+    from presence_actors.actors.joining import secret_of
 
     with _stages("Starting Ray") as tell:
         cluster = Cluster.start(
             config,
             state_dir=state_dir_of(zone),
             address=address,
+            link_secret=None if secret is None else secret_of(secret, str(secret_file)),
             token_key=token_key,
             allowed_origins=origin or [],
             wait=wait,
             progress=lambda stage: tell(f"Waiting for {stage}"),
         )
-        urls = cluster.gateway_urls
-    _out.print(f"cluster {zone} {'is up' if wait else 'is starting'}: {', '.join(urls)}")
-    if token_key is None and urls:
+    _tell_started(cluster, is_open=token_key is None, waited=wait)
+
+
+def _tell_started(cluster: "Cluster", *, is_open: bool, waited: bool) -> None:
+    zone, urls = cluster.config.zone, cluster.gateway_urls
+    _out.print(f"cluster {zone} {'is up' if waited else 'is starting'}: {', '.join(urls)}")
+    if is_open and urls:
         _out.print(f"open to everybody on this machine; look: http{urls[0].removeprefix('ws')}/")
+    for address, why in cluster.unreached.items() if waited else ():
+        line = f"no contact with {address} yet, and still trying: {why}"
+        _err.print(line, soft_wrap=True)
+    for address in cluster.link_addresses[:1]:
+        _out.print(f"another zone joins it by: presence up --zone NAME --join {address}")
     elsewhere = "" if zone == "a" else f" --zone {zone}"
     _out.print(f"presence status{elsewhere} | presence down{elsewhere}")
 
@@ -145,14 +172,14 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show shards, replicas, lags, sessions and links."""
-    cluster = _attach(zone, address)
+    cluster = attach(zone, address)
     pictures = cluster.inspect()
     if as_json:
         typer.echo(msgspec.json.encode(pictures).decode())
         return
     from presence_actors.cli.tables import tables_of
 
-    for table in tables_of(pictures):
+    for table in tables_of(pictures, cluster.directory().retired):
         _out.print(table)
 
 
@@ -181,7 +208,7 @@ def cut(
     address: Address = None,
 ) -> None:
     """Let nothing pass, silently."""
-    _report(_attach(zone, address).cut(source, target, one_way=one_way))
+    report_untold(attach(zone, address).cut(source, target, one_way=one_way))
 
 
 @fault_app.command()
@@ -196,8 +223,8 @@ def delay(
 ) -> None:
     """Hold every frame for a while."""
     delay_ms = parse_duration("delay", duration)
-    cluster = _attach(zone, address)
-    _report(cluster.inject("delay", source, target, one_way=one_way, delay_ms=delay_ms))
+    cluster = attach(zone, address)
+    report_untold(cluster.inject("delay", source, target, one_way=one_way, delay_ms=delay_ms))
 
 
 @fault_app.command()
@@ -212,14 +239,14 @@ def loss(
 ) -> None:
     """Drop some of the frames."""
     share = _parse_fraction(fraction)
-    cluster = _attach(zone, address)
-    _report(cluster.inject("loss", source, target, one_way=one_way, loss=share))
+    cluster = attach(zone, address)
+    report_untold(cluster.inject("loss", source, target, one_way=one_way, loss=share))
 
 
 @fault_app.command()
 def heal(*, zone: Zone = "a", address: Address = None) -> None:
     """End all faults."""
-    _report(_attach(zone, address).heal())
+    report_untold(attach(zone, address).heal())
 
 
 @contextlib.contextmanager
@@ -235,12 +262,19 @@ def _stages(first: str) -> Iterator[Callable[[str], None]]:
         yield line.update
 
 
-def _report(untold: list[str]) -> None:
+def say(line: str) -> None:
+    """A line for people."""
+    _out.print(line)
+
+
+def report_untold(untold: list[str]) -> None:
+    """Name the actors that could not be told."""
     if untold:
         _err.print(f"{', '.join(untold)} did not answer, and will be told when back")
 
 
-def _attach(zone: str, address: str | None) -> "Cluster":
+def attach(zone: str, address: str | None) -> "Cluster":
+    """The running cluster of a zone, with this process connected to it."""
     from presence_actors.actors.cluster import Cluster
 
     return Cluster.attach(zone, state_dir=state_dir_of(zone), address=address)
@@ -256,12 +290,10 @@ def _parse_fraction(text: str) -> float:
     return value
 
 
-def _read_key(path: Path) -> bytes:
+def _read_key(path: Path, option: str) -> bytes:
     try:
         if path.stat().st_mode & _SECRET_MODE:
-            raise ConfigError(
-                "jwt-key-file", str(path), f"can be read by others; run: chmod 600 {path}"
-            )
+            raise ConfigError(option, str(path), f"can be read by others; run: chmod 600 {path}")
         return path.read_bytes().strip()
     except OSError as error:
-        raise UsageError(f"--jwt-key-file {path} cannot be read ({error.strerror})") from error
+        raise UsageError(f"--{option} {path} cannot be read ({error.strerror})") from error

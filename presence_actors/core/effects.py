@@ -24,6 +24,7 @@ __all__ = [
     "CloseClient",
     "CloseConnection",
     "Deliver",
+    "Dial",
     "GatewayEffect",
     "InterruptionHappened",
     "JoinHappened",
@@ -44,6 +45,7 @@ __all__ = [
     "UpdateHappened",
     "ViewHappened",
     "WelcomeHappened",
+    "WorkerEffect",
 ]
 
 
@@ -52,6 +54,12 @@ class Send(msgspec.Struct, frozen=True, tag=True):
 
     to: NodeName
     messages: list[PeerMessage]
+
+
+class Dial(msgspec.Struct, frozen=True, tag=True):
+    """Keep links to these workers of other zones, beside those of our own; replaces the last."""
+
+    targets: dict[NodeName, tuple[str, int]]
 
 
 # --- gateway ------------------------------------------------------------------------------------
@@ -219,5 +227,6 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
 
 ReplicaEffect = Send
+WorkerEffect = Send | Dial
 GatewayEffect = Send | Deliver | CloseClient | Answer
 SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

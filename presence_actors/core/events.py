@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, UserId
-from presence_actors.core.messages import PeerMessage
+from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, UserId, ZoneId
+from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.values import Device, Meta
 from presence_actors.core.vocabulary import ClientMessage, Identity, ServerMessage
 
@@ -27,6 +27,7 @@ __all__ = [
     "GatewayEvent",
     "GuestConnected",
     "MessagesReceived",
+    "PeerLinked",
     "QueryReceived",
     "ReplicaEvent",
     "ServerSent",
@@ -40,19 +41,23 @@ class DeadlineReached(msgspec.Struct, frozen=True, tag=True):
     """The instant that `deadline()` named has come."""
 
 
-class Worker(msgspec.Struct, frozen=True, array_like=True):
-    """A worker of the cluster: a process that owns replicas of several shards."""
-
-    name: NodeName
-    #: The Ray node that it runs on: replicas of a shard go to different ones.
-    host: str
-
-
 class ClusterChanged(msgspec.Struct, frozen=True, tag=True):
     """The workers of the cluster, as the supervisor knows them. Gateways: their public URLs."""
 
     workers: list[Worker]
     gateways: dict[NodeName, str] = {}
+    #: Of the supervisor's directory; a greater one is newer.
+    version: int = 0
+    #: Zones that an operator has given up.
+    retired: list[ZoneId] = []
+    #: The workers of the other zones; a worker fills it in for its replicas.
+    zones: dict[ZoneId, list[Worker]] = {}
+
+
+class PeerLinked(msgspec.Struct, frozen=True, tag=True):
+    """A peer link was opened."""
+
+    node: NodeId
 
 
 class MessagesReceived(msgspec.Struct, frozen=True, tag=True):
@@ -164,7 +169,7 @@ class AppAsked(msgspec.Struct, frozen=True, tag=True):
 
 
 ReplicaEvent = MessagesReceived | ClusterChanged | DeadlineReached
-WorkerEvent = ReplicaEvent
+WorkerEvent = ReplicaEvent | PeerLinked
 GatewayEvent = (
     ClientConnected
     | GuestConnected

@@ -19,7 +19,7 @@ from typing import Final
 
 from crdt import Delta, LWWMap, Stamp, VersionVector
 from presence_actors.config import Knobs
-from presence_actors.core.ids import NodeId, NodeName, ShardId, is_newer, name_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.limits import GOSSIP_ROWS_MAX
 from presence_actors.core.messages import GossipAck, GossipDelta, HolderReport
@@ -114,13 +114,15 @@ class Flow:
 class Peer:
     """Another replica of the same shard."""
 
-    __slots__ = ("flows", "heard", "node", "ready")
+    __slots__ = ("flows", "heard", "is_eager", "node", "ready")
 
     def __init__(self) -> None:
         #: Its present life; None before it was heard.
         self.node: NodeId | None = None
         self.heard: Instant | None = None
         self.ready = False
+        #: Whether it has just answered a delta, and may lack more.
+        self.is_eager = False
         self.flows = (Flow(), Flow())
 
     def note(self, node: NodeId, now: Instant, *, ready: bool) -> None:
@@ -140,14 +142,17 @@ class Gossip:
     """All peers of one replica, and when they are due.
 
     A round is due `gossip_interval_ms` after a change, and `gossip_idle_ms` after the last promise
-    at the latest. Peers that are silent get greetings only.
+    at the latest. Peers that are silent get greetings only. Between two zones only the bridges
+    speak: the replicas with the smallest name of those that live; the others hear it from them.
     """
 
     def __init__(self, node: NodeId, shard: ShardId, knobs: Knobs, now: Now) -> None:
         self._node = node
         self._shard = shard
         self._knobs = knobs
+        #: The other replicas of the shard, in all zones.
         self._peers: dict[NodeName, Peer] = {}
+        self._zone = zone_of(node)
         self.next_round = now.instant
         self._next_promise = now.instant
 
@@ -196,16 +201,55 @@ class Gossip:
         flow = peer.flows[message.map]
         flow.note_seen(message.seen)
         if flow.note_answer(message.transfer, accepted=message.accepted) and message.accepted:
+            peer.is_eager = True
             self.want_round(now)
+
+    def is_bridge(self, now: Now) -> bool:
+        """Whether we speak for our zone to others: the smallest name of those that live does."""
+        return not any(
+            name < name_of(self._node) and not peer.is_silent(now.instant, self._silence_ms)
+            for name, peer in self._near()
+        )
+
+    def _near(self) -> list[tuple[NodeName, Peer]]:
+        return [(name, peer) for name, peer in self._peers.items() if zone_of(name) == self._zone]
+
+    def _spoken_to(self, now: Now) -> list[tuple[NodeName, Peer]]:
+        """Peers of our zone; and, if we are the bridge, the bridge of each other one.
+
+        While nobody of another zone is heard, all there are spoken to.
+        """
+        spoken = self._near()
+        if not self.is_bridge(now):
+            return spoken
+        far: dict[ZoneId, list[tuple[NodeName, Peer]]] = {}
+        for name, peer in self._peers.items():
+            if zone_of(name) != self._zone:
+                far.setdefault(zone_of(name), []).append((name, peer))
+        for peers in far.values():
+            heard = [
+                (name, peer)
+                for name, peer in peers
+                if not peer.is_silent(now.instant, self._silence_ms)
+            ]
+            spoken.extend(heard[:1] or peers)
+        return spoken
+
+    @property
+    def _silence_ms(self) -> int:
+        return self._knobs.peer_silence_ms
 
     def silent_peers(self, now: Now) -> list[NodeName]:
         """Peers of whom nothing was heard for `peer_silence_ms`, or ever."""
-        after_ms = self._knobs.peer_silence_ms
-        return [name for name, peer in self._peers.items() if peer.is_silent(now.instant, after_ms)]
+        return [
+            name
+            for name, peer in self._peers.items()
+            if peer.is_silent(now.instant, self._silence_ms)
+        ]
 
     def all_started_anew(self) -> bool:
-        """Whether every peer was heard and none may vouch for absence (or there are none)."""
-        return all(peer.heard is not None and not peer.ready for peer in self._peers.values())
+        """Whether every peer of our zone was heard and none may vouch for absence, or none is."""
+        return all(peer.heard is not None and not peer.ready for _, peer in self._near())
 
     def round(
         self,
@@ -220,10 +264,13 @@ class Gossip:
         """To each peer what it lacks of either map, or a promise if it is time for one."""
         repeat_at = Instant(now.instant + self._knobs.resend_ms)
         messages: list[tuple[NodeName, GossipDelta]] = []
-        for name, peer in self._peers.items():
-            quiet = peer.is_silent(now.instant, self._knobs.peer_silence_ms)
+        for name, peer in self._spoken_to(now):
+            quiet = peer.is_silent(now.instant, self._silence_ms)
+            # Zones hear of each other at the idle pace, but a transfer goes on at once.
+            urgent = zone_of(name) == self._zone or peer.is_eager
+            peer.is_eager = False
             for which, (flow, source) in enumerate(zip(peer.flows, maps, strict=True)):
-                if not idle and (quiet or not flow.lags(source)):
+                if not idle and (quiet or not urgent or not flow.lags(source)):
                     continue
                 if quiet:
                     flow.break_off()

@@ -1,6 +1,6 @@
 """Messages between machines: nouns, batches, nothing that knows how it is carried.
 
-Three conversations:
+Four conversations:
 
 * replica and replica: `GossipDelta` carries an interval of writes of one map of one shard, or the
   promise that there are none; `GossipAck` says what has been seen and asks for repair.
@@ -8,6 +8,8 @@ Three conversations:
   holds; after that both sides send numbered `Segment`s that are repeated until acknowledged, the
   gateway's with `Operations`, the replica's with `Changed`. `Detached` ends it.
 * gateway and worker: `Beat` and `BeatAck`, one per pair whatever the number of shards and sessions.
+
+* worker and worker of another zone: `ZoneReport`, who is where.
 
 Messages of one turn to one node travel in one frame (`PeerFrame`).
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import msgspec
 
 from crdt import Delta, Rows, VersionVector
-from presence_actors.core.ids import NodeId, ShardId, Topic
+from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, ZoneId
 from presence_actors.core.instants import WallMs
 
 __all__ = [
@@ -37,11 +39,31 @@ __all__ = [
     "PeerMessage",
     "Reach",
     "Segment",
+    "Worker",
+    "ZoneReport",
 ]
 
 #: The two maps of a shard, by their number on the wire.
 PRESENCE = 0
 DURABLE = 1
+
+
+class Worker(msgspec.Struct, frozen=True, array_like=True):
+    """A worker of a zone: a process that owns replicas of several shards."""
+
+    name: NodeName
+    #: The Ray node that it runs on: replicas of a shard go to different ones.
+    host: str
+    #: Where its peer links listen, for workers of other zones.
+    address: tuple[str, int] | None = None
+
+
+class ZoneReport(msgspec.Struct, frozen=True, tag=True):
+    """The workers of a zone, as its supervisor knew them; of two the greater version is newer."""
+
+    zone: ZoneId
+    version: int
+    workers: list[Worker]
 
 
 class HolderReport(msgspec.Struct, frozen=True, array_like=True):
@@ -157,6 +179,8 @@ class Reach(msgspec.Struct, frozen=True, array_like=True):
     ready: bool
     origins: dict[NodeId, WallMs]
     holders: dict[NodeId, WallMs]
+    #: Zones of which nothing at all can be heard: of absence there nobody here can speak.
+    zones: dict[ZoneId, WallMs]
 
 
 class Changed(msgspec.Struct, frozen=True, tag=True):
@@ -189,7 +213,9 @@ class Segment(msgspec.Struct, frozen=True, tag=True):
     body: Operations | Changed | None
 
 
-PeerMessage = GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment
+PeerMessage = (
+    GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment | ZoneReport
+)
 
 
 class PeerFrame(msgspec.Struct, frozen=True, array_like=True):

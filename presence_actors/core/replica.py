@@ -43,7 +43,7 @@ from presence_actors.core.events import (
 )
 from presence_actors.core.fanout import Attached, Attachment
 from presence_actors.core.gossip import Gossip, Peer
-from presence_actors.core.ids import NodeId, NodeName, ShardId, is_newer, name_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.membership import HolderBook
 from presence_actors.core.messages import (
@@ -80,6 +80,7 @@ from presence_actors.errors import InvariantBroken
 __all__ = ["ReplicaMachine"]
 
 _GATEWAY_LOST = encode_value(EndValue(LeaveReason.GATEWAY_LOST))
+_RETIRED = encode_value(EndValue(LeaveReason.RETIRED))
 _LEFT = encode_value(EndValue(LeaveReason.LEFT))
 
 
@@ -98,11 +99,15 @@ class ReplicaMachine:
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
         self._holders = HolderBook()
-        self._reach = Reach(ready=first, origins={}, holders={})
+        self._reach = Reach(ready=first, origins={}, holders={}, zones={})
+        #: The other zones, and those that an operator has given up.
+        self._zones: list[ZoneId] = []
+        self._retired: list[ZoneId] = []
         self._amnesty = Amnesty(
             now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
         )
         self._started = now.instant
+        self._started_wall = now.wall
         #: {key: value of its end}: entries that no gateway knows, while our clock may not stamp.
         self._owed: dict[tuple[str, str, str], bytes] = {}
         self._ready_at: Instant | None = now.instant if first else None
@@ -156,7 +161,12 @@ class ReplicaMachine:
             topics_watched=self._attached.topics_watched,
             gateways=self._attached.reports(),
             peers=[
-                PeerLag(name=name, node=peer.node, ready=peer.ready, lag_ms=self._lag_ms(peer))
+                PeerLag(
+                    name=name,
+                    node=peer.node,
+                    ready=peer.ready,
+                    lag_ms=self._store.word_age_ms(name, self._now),
+                )
                 for name, peer in self._gossip
             ],
             digest=presence.digest().hex(),
@@ -179,9 +189,15 @@ class ReplicaMachine:
     # Events.
 
     def _on_cluster(self, event: ClusterChanged) -> None:
-        names = replicas_of(self._shard, event.workers, replicas=self._replicas)
         mine = name_of(self._node)
+        names = [
+            name
+            for workers in (event.workers, *event.zones.values())
+            for name in replicas_of(self._shard, workers, replicas=self._replicas)
+        ]
         self._gossip.note_peers((name for name in names if name != mine), self._now)
+        self._zones = sorted(event.zones)
+        self._retired = event.retired
         self._holders.keep_only(names)
 
     def _on_message(self, sender: NodeId, message: PeerMessage) -> None:
@@ -498,6 +514,7 @@ class ReplicaMachine:
         if may_stamp:
             self._pay_owed()
             self._sweep_old_lives()
+            self._sweep_retired_zones()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms
         if not self.is_ready and old_enough and self._gossip.all_started_anew():
             # All replicas have started together: the gateways' announcements are the truth.
@@ -528,6 +545,15 @@ class ReplicaMachine:
                 ):
                     self._end(row, _GATEWAY_LOST)
 
+    def _sweep_retired_zones(self) -> None:
+        """Entries of a zone that will not come back end; one replica of our zone sees to it."""
+        if not self._retired or not self._gossip.is_bridge(self._now):
+            return
+        for origin in self._store.origins():
+            if zone_of(origin) in self._retired:
+                for row in self._store.presence.origin_rows(origin):
+                    self._end(row, _RETIRED)
+
     def _is_old_life_of_ours(self, origin: Origin) -> bool:
         """Whether a life of this worker wrote it that is over, whatever its clock said."""
         if origin == self._origin or name_of(origin) != name_of(self._node):
@@ -547,7 +573,10 @@ class ReplicaMachine:
             for gateway, since in self._holders.silent().items()
             if self._now.wall - since >= knobs.gateway_lease_ms + knobs.grace_gateway_ms
         }
-        return Reach(ready=self.is_ready, origins=origins, holders=holders)
+        zones = self._store.silent_zones(
+            self._zones, self._now, after_ms=knobs.unreachable_after_ms, since=self._started_wall
+        )
+        return Reach(ready=self.is_ready, origins=origins, holders=holders, zones=zones)
 
     # Small things.
 
@@ -559,9 +588,3 @@ class ReplicaMachine:
 
     def _repeat_at(self) -> Instant:
         return Instant(self._now.instant + self._knobs.resend_ms)
-
-    def _lag_ms(self, peer: Peer) -> int | None:
-        """How old what we know of the peer's writes may be."""
-        if peer.node is None:
-            return None
-        return self._store.word_age_ms(peer.node, self._now)

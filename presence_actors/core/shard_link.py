@@ -19,7 +19,7 @@ from presence_actors.core.stream import ReceiveStream, SendStream
 __all__ = ["ShardLink"]
 
 Key = tuple[str, str, str]
-_NOT_READY = Reach(ready=False, origins={}, holders={})
+_NOT_READY = Reach(ready=False, origins={}, holders={}, zones={})
 
 
 class ShardLink:

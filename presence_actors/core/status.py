@@ -54,6 +54,7 @@ def fold_user(
     doubt: Callable[[Row], WallMs | None],
     may_vouch: bool,
     wall: WallMs,
+    silent_since: WallMs | None = None,
 ) -> StatusFrame:
     """What `user` shows.
 
@@ -64,11 +65,12 @@ def fold_user(
         doubt: For a row whose home or holder cannot be heard, the time of the last sign.
         may_vouch: Whether absence of entries means absence of the user.
         wall: Now, for choices that end.
+        silent_since: If a whole zone cannot be heard, since when: the user may be there.
     """
     records = list(durable)
     intent = intent_of(records, wall)
     if intent.status == IntentStatus.INVISIBLE:
-        return StatusFrame(user=user, status=UserStatus.OFFLINE)
+        return StatusFrame(user=user, status=UserStatus.OFFLINE, as_of=silent_since)
     rows = list(entries)
     visible = [row for row in rows if row.live and not is_hidden(row.status)]
     doubts = [doubt(row) for row in visible]
@@ -88,6 +90,7 @@ def fold_user(
         status=UserStatus.OFFLINE,
         text=intent.text,
         emoji=intent.emoji,
+        as_of=silent_since,
         last_seen=None if hidden else _last_seen(records),
         reason=None if hidden else _last_reason(rows),
     )

@@ -6,7 +6,7 @@ Local writes and deltas from peers take the same road, `LWWMap.apply`; only its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from crdt import (
     BaseNotSeen,
@@ -20,7 +20,7 @@ from crdt import (
     VersionVector,
 )
 from crdt.hlc import stamp_wall
-from presence_actors.core.ids import NodeId
+from presence_actors.core.ids import NodeId, NodeName, ZoneId, name_of, zone_of
 from presence_actors.core.instants import Now, WallMs
 from presence_actors.core.membership import HeardOrigins
 from presence_actors.core.messages import DURABLE, PRESENCE
@@ -90,10 +90,30 @@ class ShardStore:
             if origin != self._origin and self._heard.is_silent(origin, now, after_ms=after_ms)
         }
 
-    def word_age_ms(self, node: NodeId, now: Now) -> int | None:
-        """How old what we know of a replica's writes may be; None if it was never heard."""
-        stamp = self.presence.vector[Origin(node)]
-        return max(0, now.wall - stamp_wall(stamp)) if stamp else None
+    def silent_zones(
+        self, zones: Iterable[ZoneId], now: Now, *, after_ms: int, since: WallMs
+    ) -> dict[ZoneId, WallMs]:
+        """Zones of which no origin was heard for so long, with their last word; `since` if none."""
+        vector = self.presence.vector
+        silent: dict[ZoneId, WallMs] = {}
+        for zone in zones:
+            origins = [
+                (origin, stamp) for origin, stamp in vector.items() if zone_of(origin) == zone
+            ]
+            if all(self._heard.is_silent(origin, now, after_ms=after_ms) for origin, _ in origins):
+                last = max((stamp_wall(stamp) for _, stamp in origins), default=since)
+                silent[zone] = WallMs(last)
+        return silent
+
+    def word_age_ms(self, name: NodeName, now: Now) -> int | None:
+        """How old what we know of a replica's writes may be; None if it was never heard.
+
+        Its latest life counts; the word may have come by way of others.
+        """
+        stamps = {o: stamp for o, stamp in self.presence.vector.items() if name_of(o) == name}
+        if not stamps:
+            return None
+        return max(0, now.wall - stamp_wall(stamps[max(stamps)]))
 
     # Changing it.
 

@@ -15,7 +15,7 @@ from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.cursors import write_cursor
 from presence_actors.core.effects import Deliver, TopicAnswer
-from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic, name_of
+from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic, name_of, zone_of
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.messages import DURABLE, PRESENCE, Changed
@@ -324,13 +324,18 @@ class Watching:
             durable,
             doubt=lambda row: self._doubt(link, row),
             may_vouch=view.loaded and link.reach.ready and not link.cut_off,
+            silent_since=min(link.reach.zones.values(), default=None),
             wall=now.wall,
         )
 
     def judge(self, view: TopicView) -> ViewFrame:
         """How much of a room's truth can be seen from here."""
         link = self._link(view)
-        silent = [name_of(origin) for origin in link.reach.origins]
+        reach = link.reach
+        silent = [
+            *reach.zones,
+            *(name_of(origin) for origin in reach.origins if zone_of(origin) not in reach.zones),
+        ]
         if link.cut_off:
             silent = sorted(dict.fromkeys([*silent, *link.candidates]))
         return view.judge(

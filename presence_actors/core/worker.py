@@ -7,12 +7,16 @@ into one frame.
 
 from __future__ import annotations
 
+import msgspec
+
 from presence_actors.config import Knobs
-from presence_actors.core.effects import ReplicaEffect, Send
+from presence_actors.core.effects import Dial, ReplicaEffect, Send, WorkerEffect
 from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
     MessagesReceived,
+    PeerLinked,
+    ReplicaEvent,
     WorkerEvent,
 )
 from presence_actors.core.ids import NodeId, NodeName, ShardId, name_of
@@ -26,10 +30,12 @@ from presence_actors.core.messages import (
     GossipDelta,
     PeerMessage,
     Segment,
+    ZoneReport,
 )
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.views import WorkerView
+from presence_actors.core.zones import ZoneBook
 
 __all__ = ["WorkerMachine"]
 
@@ -49,8 +55,11 @@ class WorkerMachine:
         #: {shard: deadline of its replica}: one that nothing happened to need not be asked again.
         self._deadlines: dict[ShardId, Instant] = {}
         self._now = now
+        self._cluster = ClusterChanged([])
+        self._zones = ZoneBook(node)
+        self._dialled: dict[NodeName, tuple[str, int]] = {}
 
-    def handle(self, event: WorkerEvent, now: Now) -> list[ReplicaEffect]:
+    def handle(self, event: WorkerEvent, now: Now) -> list[WorkerEffect]:
         """Takes in one event; one `Send` per node that is to hear something."""
         self._now = now
         batch = _Batch()
@@ -58,12 +67,22 @@ class WorkerMachine:
             case MessagesReceived():
                 self._on_messages(event, batch)
             case ClusterChanged():
-                self._on_cluster(event, now, batch)
+                self._cluster = event
+                if self._zones.note_cluster(event):
+                    self._spread(self._zones.reports(), self._node, batch)
+                self._on_cluster(now, batch)
+            case PeerLinked(node=node):
+                # Two strangers tell each other everything they know of zones.
+                batch.take([Send(name_of(node), list(self._zones.reports()))])
             case DeadlineReached():
                 for shard, due in list(self._deadlines.items()):
                     if due <= now.instant:
                         self._hand(shard, event, batch)
-        return batch.sends()
+        targets = self._zones.targets()
+        if targets == self._dialled:
+            return batch.sends()
+        self._dialled = targets
+        return [*batch.sends(), Dial(targets)]
 
     def deadline(self) -> Instant | None:
         """The earliest deadline of the replicas."""
@@ -91,7 +110,13 @@ class WorkerMachine:
         """The replica of a shard, to be read by checkers and tests."""
         return self._replicas.get(shard)
 
-    def _on_cluster(self, event: ClusterChanged, now: Now, batch: _Batch) -> None:
+    def _spread(self, reports: list[ZoneReport], bearer: NodeId, batch: _Batch) -> None:
+        """What was news to us is told to everybody but whom we have it from."""
+        for name in self._zones.neighbours(bearer):
+            batch.take([Send(name, list(reports))])
+
+    def _on_cluster(self, now: Now, batch: _Batch) -> None:
+        event = msgspec.structs.replace(self._cluster, zones=dict(self._zones.others()))
         mine = name_of(self._node)
         for index in range(self._shards):
             shard = ShardId(index)
@@ -111,7 +136,7 @@ class WorkerMachine:
         for shard in self._replicas:
             self._hand(shard, event, batch)
 
-    def _hand(self, shard: ShardId, event: WorkerEvent, batch: _Batch) -> None:
+    def _hand(self, shard: ShardId, event: ReplicaEvent, batch: _Batch) -> None:
         """One replica handles an event."""
         replica = self._replicas[shard]
         batch.take(replica.handle(event, self._now))
@@ -119,8 +144,12 @@ class WorkerMachine:
 
     def _on_messages(self, event: MessagesReceived, batch: _Batch) -> None:
         by_shard: dict[ShardId, list[PeerMessage]] = {}
+        news: list[ZoneReport] = []
         for message in event.messages:
             match message:
+                case ZoneReport():
+                    if self._zones.note_report(message):
+                        news.append(message)
                 case Beat():
                     self._on_beat(event.sender, message, by_shard, batch)
                 case GossipDelta() | GossipAck() | Attach() | Segment():
@@ -131,6 +160,9 @@ class WorkerMachine:
                         batch.take([Send(name_of(event.sender), [detached])])
                 case _:
                     pass  # Meant for a gateway.
+        if news:
+            self._spread(news, event.sender, batch)
+            self._on_cluster(self._now, batch)
         for shard, messages in by_shard.items():
             self._hand(shard, MessagesReceived(event.sender, messages), batch)
 
@@ -160,5 +192,5 @@ class _Batch:
         for effect in effects:
             self._messages.setdefault(effect.to, []).extend(effect.messages)
 
-    def sends(self) -> list[ReplicaEffect]:
+    def sends(self) -> list[WorkerEffect]:
         return [Send(to, messages) for to, messages in self._messages.items()]

@@ -57,6 +57,7 @@ class LinkConnection(asyncio.Protocol):
         clock: Clock,
         limits: LinkLimits,
         dialled: str | None,
+        incoming: bool,
         faults: LinkFaults | None,
     ) -> None:
         self._machine = machine
@@ -73,6 +74,7 @@ class LinkConnection(asyncio.Protocol):
             self._gate = FaultGate(
                 faults,
                 peer=dialled,
+                holds=incoming,
                 frame_bytes_max=limits.frame_bytes_max,
                 is_open=lambda: self.peer is not None,
                 deliver=self._deliver,
@@ -81,8 +83,8 @@ class LinkConnection(asyncio.Protocol):
         self._faults = faults
         #: The proved peer, from the opening on; it stays known after the end.
         self.peer: LinkPeer | None = None
-        #: The name that we dialled; None when the peer came to us.
-        self.dialled = dialled
+        #: Whether the peer came to us.
+        self.incoming = incoming
         self.remote_address = "?"
         #: Set when the link is over, which may be before the socket is gone.
         self.ended = asyncio.Event()
@@ -237,6 +239,19 @@ class LinkConnection(asyncio.Protocol):
             self._transport.close()
             loop = asyncio.get_running_loop()
             self._linger = loop.call_later(_LINGER_SECONDS, self.abort)
+
+
+class SeedInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that a hub dials without knowing who is there."""
+
+    address: tuple[str, int]
+    #: Who is there, or was last; None before anybody was reached.
+    name: str | None
+    #: Whether there is an open link with that name, whoever dialled it.
+    open: bool
+    #: One word for why there is no link, and a sentence; none while there is one.
+    code: str = ""
+    trouble: str = ""
 
 
 class LinkInfo(msgspec.Struct, frozen=True, kw_only=True):

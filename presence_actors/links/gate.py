@@ -1,8 +1,9 @@
 """Stands between one connection and its link machine, and does there what `LinkFaults` says.
 
 It works on whole frames, so that what passes stays readable. Who the peer is it takes from the
-target when we dialled, and else from the peer's hello; until that has come, it holds what goes
-out, since a cut might apply.
+target when we dialled a name, and else from the peer's hello; until that has come, a listener holds
+what goes out, since a cut might apply. A dialer that does not know whom it will reach says hello
+first: somebody has to.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ class FaultGate:
     Args:
         faults: What is wrong at present.
         peer: The name that we dialled, if we did.
+        holds: Whether to hold what goes out until the peer's name is known.
         frame_bytes_max: Limit of a frame; what breaks it is handed on for the machine to judge.
         is_open: Whether the handshake is over.
         deliver: Takes what has come in.
@@ -35,6 +37,7 @@ class FaultGate:
         faults: LinkFaults,
         *,
         peer: str | None,
+        holds: bool,
         frame_bytes_max: int,
         is_open: Callable[[], bool],
         deliver: Callable[[bytes], None],
@@ -42,6 +45,7 @@ class FaultGate:
     ) -> None:
         self._faults = faults
         self._peer = peer
+        self._holds = holds
         self._is_open = is_open
         self._reader = FrameReader(frame_bytes_max)
         self._readable = True
@@ -89,7 +93,7 @@ class FaultGate:
 
     def outgoing(self, chunks: Sequence[bytes]) -> None:
         """Take whole frames that the machine wants written."""
-        if self._peer is None:
+        if self._peer is None and self._holds:
             self._held.append(chunks)
         elif self._passes("out"):
             size = sum(map(len, chunks))

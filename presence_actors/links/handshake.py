@@ -2,9 +2,9 @@
 
 Both sides send a *hello* at once, and on reading the other's a *proof*: an HMAC-SHA256 under the
 cluster's secret over both hellos and the side of the prover. Both nonces are fresh, so a recorded
-proof is worth nothing; the side is in it, so a proof cannot be reflected; names, lives and roles
-are in it, so none can be swapped on the way. The proof authenticates the start of a connection and
-not each frame: between zones that do not trust their network, run links through TLS.
+proof is worth nothing; the side is in it, so a proof cannot be reflected; names, lives, roles and
+shard counts are in it, so none can be swapped on the way. The proof authenticates the start of a
+connection and not each frame: between zones that do not trust their network, run links through TLS.
 
 A hello is read version first, and unknown fields are ignored: it is the one frame that every
 version must be able to read of every other.
@@ -24,6 +24,7 @@ from presence_actors.errors import ConfigError, RemoteProtocolError, VersionRefu
 PROTOCOL: Final = 1
 NONCE_SIZE: Final = 32
 SECRET_SIZE_MIN: Final = 16
+SHARDS_MAX: Final = 4096
 
 Role = Literal["worker", "gateway"]
 ROLES: Final = ("worker", "gateway")
@@ -55,6 +56,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     node: Annotated[str, msgspec.Meta(pattern=_NODE_PATTERN)]
     role: Role
     nonce: Annotated[bytes, msgspec.Meta(min_length=NONCE_SIZE, max_length=NONCE_SIZE)]
+    #: Into how many slices all topics are cut; 0 if that is not told.
+    shards: Annotated[int, msgspec.Meta(ge=0, le=SHARDS_MAX)] = 0
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +81,11 @@ class LinkIdentity:
         ConfigError: A name cannot be told to a peer, or the secret is too short.
     """
 
-    __slots__ = ("cluster", "node", "role", "secret")
+    __slots__ = ("cluster", "node", "role", "secret", "shards")
 
-    def __init__(self, *, cluster: str, node: NodeId, role: str, secret: bytes) -> None:
+    def __init__(
+        self, *, cluster: str, node: NodeId, role: str, secret: bytes, shards: int = 0
+    ) -> None:
         if len(secret) < SECRET_SIZE_MIN:
             raise ConfigError(
                 "secret", f"<{len(secret)} bytes>", f"must have at least {SECRET_SIZE_MIN} bytes"
@@ -91,11 +96,14 @@ class LinkIdentity:
         self.node = node
         self.role = cast("Role", role)
         self.secret = secret
+        self.shards = shards
         try:
             msgspec.convert(msgspec.to_builtins(self.hello(bytes(NONCE_SIZE))), Hello)
         except msgspec.ValidationError as error:
             raise ConfigError(
-                "node, cluster", f"{node}, {cluster}", f"must be zone/name/incarnation: {error}"
+                "node, cluster, shards",
+                f"{node}, {cluster}, {shards}",
+                f"must be zone/name/incarnation: {error}",
             ) from error
 
     def __repr__(self) -> str:
@@ -104,7 +112,12 @@ class LinkIdentity:
     def hello(self, nonce: bytes) -> Hello:
         """My hello for one connection; `nonce` must be random and never used before."""
         return Hello(
-            protocol=PROTOCOL, cluster=self.cluster, node=self.node, role=self.role, nonce=nonce
+            protocol=PROTOCOL,
+            cluster=self.cluster,
+            node=self.node,
+            role=self.role,
+            nonce=nonce,
+            shards=self.shards,
         )
 
     def proof(self, prover: Side, *, dialer: Hello, listener: Hello) -> bytes:
@@ -116,6 +129,7 @@ class LinkIdentity:
                 hello.node.encode(),
                 hello.role.encode(),
                 hello.nonce,
+                str(hello.shards).encode(),
             ]
         # Each part with its length in front: no two lists of parts give the same bytes.
         transcript = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
@@ -129,8 +143,8 @@ class LinkIdentity:
             expected: Whom we meant to reach; None when the peer came to us.
 
         Raises:
-            RemoteProtocolError: It belongs to another cluster, is somebody else than expected, or
-                has our own name.
+            RemoteProtocolError: It belongs to another cluster, cuts the topics into another number
+                of shards, is somebody else than expected, or has our own name.
         """
         if hello.cluster != self.cluster:
             raise RemoteProtocolError(
@@ -138,6 +152,13 @@ class LinkIdentity:
                 code="cluster",
                 reason=f"belongs to cluster {hello.cluster!r} and not to {self.cluster!r}",
                 remedy="check the address and the cluster's name on both sides",
+            )
+        if hello.shards and self.shards and hello.shards != self.shards:
+            raise RemoteProtocolError(
+                peer=hello.node,
+                code="shards",
+                reason=f"has {hello.shards} shards and {name_of(self.node)} has {self.shards}",
+                remedy="give all zones the same number: up --shards",
             )
         if name_of(hello.node) == name_of(self.node):
             raise RemoteProtocolError(

@@ -9,12 +9,12 @@ import ipaddress
 import logging
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from presence_actors.core.ids import NodeId, NodeName, is_newer, name_of
 from presence_actors.core.instants import Instant, WallMs
 from presence_actors.errors import ConfigError, UsageError
-from presence_actors.links.connection import LinkConnection, LinkInfo
+from presence_actors.links.connection import LinkConnection, LinkInfo, SeedInfo
 from presence_actors.links.dialer import Dialer
 from presence_actors.links.faults import LinkFaults
 from presence_actors.links.handshake import NONCE_SIZE, LinkIdentity, Side
@@ -56,6 +56,8 @@ class LinkHub:
         role: `worker` or `gateway`.
         cluster: The cluster's name; both ends of a link must agree.
         secret: The cluster's secret, at least 16 bytes.
+        shards: Into how many slices all topics are cut; a peer that says another number is refused.
+            0 tells nothing.
         host: Where to listen.
         port: Where to listen; 0 takes a free port.
         on_frame: Takes (node, payload) of each frame. It must not raise or block.
@@ -78,6 +80,7 @@ class LinkHub:
         secret: bytes,
         host: str,
         port: int,
+        shards: int = 0,
         on_frame: Callable[[NodeId, bytes], None],
         on_link: Callable[[NodeId, bool, str], None] | None = None,
         limits: LinkLimits | None = None,
@@ -89,7 +92,9 @@ class LinkHub:
         self._limits.check()
         if faults is not None and not _is_loopback(host):
             raise ConfigError("links.faults", host, "are only for a hub that listens on loopback")
-        self._identity = LinkIdentity(cluster=cluster, node=node, role=role, secret=secret)
+        self._identity = LinkIdentity(
+            cluster=cluster, node=node, role=role, secret=secret, shards=shards
+        )
         self._name = name_of(node)
         self._host = host
         self._port = port
@@ -98,8 +103,11 @@ class LinkHub:
         self._faults = faults
         self._rng = rng or random.Random()  # noqa: S311  # jitter is no secret
         self._clock: Clock = clock or SystemClock()
-        self._listener = Listener(lambda: self._make_connection(None))
+        self._listener = Listener(lambda: self._make_connection(None, Side.LISTENER))
         self._dialers: dict[str, Dialer] = {}
+        self._seed_dialers: dict[tuple[str, int], Dialer] = {}
+        #: Addresses to dial, whoever is there.
+        self._seeds: list[tuple[str, int]] = []
         self._targets: dict[str, tuple[str, int]] = {}
         #: Every connection whose socket exists.
         self._connections: set[LinkConnection] = set()
@@ -128,6 +136,8 @@ class LinkHub:
         self._started = True
         for name, address in self._targets.items():
             self._dial(name, address)
+        for address in self._seeds:
+            self._dial_seed(address)
         return self._port
 
     def set_targets(self, targets: Mapping[str, tuple[str, int]]) -> None:
@@ -159,6 +169,29 @@ class LinkHub:
             if name not in self._dialers:
                 self._dial(name, address)
 
+    def set_seeds(self, addresses: Collection[tuple[str, int]]) -> None:
+        """Dial these addresses, whoever answers there; stop dialling all others.
+
+        A dialer rests while there is an open link with the name that was last there. Links that
+        are open stay open. It may be called before `start`.
+
+        Raises:
+            UsageError: An address makes no sense.
+        """
+        for host, port in addresses:
+            if not host or not 0 < port <= _PORT_LAST:
+                raise UsageError(f"nobody can be dialled at {host!r}:{port}")
+        if self._closed:
+            return
+        self._seeds = list(dict.fromkeys(addresses))
+        if not self._started:
+            return
+        for address in [one for one in self._seed_dialers if one not in self._seeds]:
+            self._seed_dialers.pop(address).stop()
+        for address in self._seeds:
+            if address not in self._seed_dialers:
+                self._dial_seed(address)
+
     def send(self, to: str, payload: bytes) -> bool:
         """Queue one frame for the node with this name.
 
@@ -179,15 +212,20 @@ class LinkHub:
         names = sorted({*self._targets, *self._links, *self._traffic})
         return [self._info(name) for name in names]
 
+    def seeds(self) -> list[SeedInfo]:
+        """How it stands with each address of `set_seeds`."""
+        return [self._seed_info(address) for address in self._seeds]
+
     async def close(self) -> None:
         """End everything; return once all sockets are closed."""
         if self._closed:
             return
         self._closed = True
         self._listener.stop()
-        for dialer in self._dialers.values():
+        for dialer in (*self._dialers.values(), *self._seed_dialers.values()):
             dialer.close("this node is closing")
         self._dialers.clear()
+        self._seed_dialers.clear()
         waiting = [connection.gone.wait() for connection in self._connections]
         for connection in list(self._connections):
             connection.close("closing", "this node is closing")
@@ -208,8 +246,8 @@ class LinkHub:
         self._connections.add(connection)
         if self._closed:
             connection.abort()
-        elif connection.dialled is None:
-            strangers = sum(one.dialled is None and one.peer is None for one in self._connections)
+        elif connection.incoming:
+            strangers = sum(one.incoming and one.peer is None for one in self._connections)
             if strangers > self._limits.strangers_max:
                 connection.close("busy", f"{strangers} handshakes are under way; try again")
 
@@ -246,7 +284,7 @@ class LinkHub:
         peer = connection.peer
         reason = f"{closed.code}: {closed.reason}"
         if peer is None:
-            if connection.dialled is None and closed.code not in ("gone", "closing"):
+            if connection.incoming and closed.code not in ("gone", "closing"):
                 # By host: whoever comes here without a proof may call himself anything.
                 host = connection.remote_address.rpartition(":")[0]
                 self._log_refusal(host, connection.remote_address, closed)
@@ -268,10 +306,10 @@ class LinkHub:
 
     # Inside.
 
-    def _make_connection(self, dialled: str | None) -> LinkConnection:
+    def _make_connection(self, dialled: str | None, side: Side) -> LinkConnection:
         machine = LinkMachine(
             identity=self._identity,
-            side=Side.LISTENER if dialled is None else Side.DIALER,
+            side=side,
             expected=None if dialled is None else NodeName(dialled),
             nonce=secrets.token_bytes(NONCE_SIZE),
             limits=self._limits,
@@ -282,6 +320,7 @@ class LinkHub:
             clock=self._clock,
             limits=self._limits,
             dialled=dialled,
+            incoming=side is Side.LISTENER,
             faults=self._faults,
         )
 
@@ -289,7 +328,7 @@ class LinkHub:
         dialer = Dialer(
             name,
             address,
-            make_connection=lambda: self._make_connection(name),
+            make_connection=lambda: self._make_connection(name, Side.DIALER),
             unlinked=self._unlinked,
             report=lambda code, reason: self._report(name, code, reason),
             limits=self._limits,
@@ -297,6 +336,31 @@ class LinkHub:
             faults=self._faults,
         )
         self._dialers[name] = dialer
+        dialer.start()
+
+    def _dial_seed(self, address: tuple[str, int]) -> None:
+        logged: set[str] = set()
+
+        def report(code: str, reason: str) -> None:
+            # Each kind of failure once until it is reached: it may be down for hours.
+            if code not in logged:
+                logged.add(code)
+                host, port = address
+                _log.warning(
+                    "SeedRefused address=%s:%s code=%s reason=%r", host, port, code, reason
+                )
+
+        dialer = Dialer(
+            None,
+            address,
+            make_connection=lambda: self._make_connection(None, Side.DIALER),
+            unlinked=self._unlinked,
+            report=report,
+            limits=self._limits,
+            rng=self._rng,
+            faults=self._faults,
+        )
+        self._seed_dialers[address] = dialer
         dialer.start()
 
     async def _unlinked(self, name: str) -> None:
@@ -334,6 +398,14 @@ class LinkHub:
         if traffic is None:
             traffic = self._traffic[name] = _Traffic()
         return traffic
+
+    def _seed_info(self, address: tuple[str, int]) -> SeedInfo:
+        dialer = self._seed_dialers.get(address)
+        name = dialer.peer_name if dialer is not None else None
+        if name in self._links:
+            return SeedInfo(address=address, name=name, open=True)
+        code, trouble = dialer.trouble or ("", "") if dialer is not None else ("", "")
+        return SeedInfo(address=address, name=name, open=False, code=code, trouble=trouble)
 
     def _info(self, name: str) -> LinkInfo:
         link = self._links.get(name)

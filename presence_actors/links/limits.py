@@ -29,6 +29,8 @@ class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
     retry_ms: int = 200
     #: The same after the peer said that a later life of this node's name is linked.
     superseded_retry_ms: int = 2000
+    #: The same for an address that was once reached: its peer may dial us by name meanwhile.
+    seed_retry_ms: int = 1000
     #: Data that the other side's system has not acknowledged for so long ends the connection.
     unacknowledged_ms: int = 1500
     #: Accepted connections that have not finished their handshake. Beyond it new ones are closed.

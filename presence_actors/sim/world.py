@@ -26,7 +26,6 @@ from presence_actors.core.effects import (
     CloseClient,
     Deliver,
     GatewayEffect,
-    ReplicaEffect,
     Send,
 )
 from presence_actors.core.events import (
@@ -41,9 +40,9 @@ from presence_actors.core.events import (
     DeadlineReached,
     GatewayEvent,
     MessagesReceived,
+    PeerLinked,
     QueryReceived,
     ServerSent,
-    Worker,
     WorkerEvent,
 )
 from presence_actors.core.gateway import GatewayMachine
@@ -54,10 +53,12 @@ from presence_actors.core.ids import (
     NodeName,
     RequestId,
     UserId,
+    ZoneId,
     mint_node_id,
+    zone_of,
 )
 from presence_actors.core.instants import Instant, Now, WallMs
-from presence_actors.core.messages import PeerMessage
+from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.session import SessionMachine
 from presence_actors.core.vocabulary import (
     Identity,
@@ -99,12 +100,18 @@ class World:
     """Everything there is.
 
     Args:
-        config: The shape of the cluster and its knobs.
+        config: The shape of each zone's cluster and its knobs.
         seed: Decides everything that is left to chance.
+        zones: Names of zones; by default one, as the configuration has it.
     """
 
-    def __init__(self, config: ClusterConfig, *, seed: int = 0) -> None:
+    def __init__(
+        self, config: ClusterConfig, *, seed: int = 0, zones: tuple[str, ...] = ()
+    ) -> None:
         self.config = config.check()
+        self.zones = zones or (config.zone,)
+        self._retired: tuple[str, ...] = ()
+        self._versions = count(1)
         self.random = Random(seed)
         self.instant = Instant(_INSTANT_START)
         self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
@@ -121,11 +128,16 @@ class World:
         self.answers: dict[RequestId, Answer] = {}
         self._requests = count(1)
         self.frames_carried = 0
-        for index in range(config.workers):
-            self._start(NodeName(f"{config.zone}/w{index}"), first=True)
-        for index in range(config.gateways):
-            self._start(NodeName(f"{config.zone}/g{index}"), first=True)
+        for zone in self.zones:
+            for index in range(config.workers):
+                # A zone that joins others has something to learn before it may speak.
+                first = zone == self.zones[0]
+                self._start(NodeName(f"{zone}/w{index}"), first=first)
+            for index in range(config.gateways):
+                self._start(NodeName(f"{zone}/g{index}"), first=True)
         self._tell_cluster()
+        for zone in self.zones[1:]:
+            self._introduce(NodeName(f"{self.zones[0]}/w0"), NodeName(f"{zone}/w0"))
 
     # Time.
 
@@ -204,29 +216,46 @@ class World:
 
     def _tell_cluster(self) -> None:
         for process in list(self.processes.values()):
-            self._post(process, self._cluster())
+            self._post(process, self._cluster(zone_of(process.name)))
 
-    def _cluster(self) -> ClusterChanged:
-        names = sorted(self.processes)
+    def _cluster(self, zone: ZoneId) -> ClusterChanged:
+        names = [name for name in sorted(self.processes) if zone_of(name) == zone]
         return ClusterChanged(
-            workers=[Worker(name, name) for name in names if "/w" in name],
+            workers=[Worker(name, name, (name, 1)) for name in names if "/w" in name],
             gateways={name: self.url_of(name) for name in names if "/g" in name},
+            version=next(self._versions),
+            retired=[ZoneId(other) for other in self._retired],
         )
+
+    def _introduce(self, one: NodeName, other: NodeName) -> None:
+        """A link opens between two workers of different zones."""
+        for name, peer in ((one, other), (other, one)):
+            self._post(self.processes[name], PeerLinked(self.processes[peer].node))
+
+    def retire(self, zone: str) -> None:
+        """An operator of the other zones gives a zone up."""
+        self._retired = (*self._retired, zone)
+        self._tell_cluster()
+
+    def restore(self, zone: str) -> None:
+        """An operator expects a zone again."""
+        self._retired = tuple(other for other in self._retired if other != zone)
+        self._tell_cluster()
 
     def url_of(self, name: NodeName) -> str:
         """Where a gateway would be reached."""
         return f"ws://{name.replace('/', '-')}/ws"
 
-    def worker(self, index: int) -> WorkerMachine:
+    def worker(self, index: int, zone: str = "a") -> WorkerMachine:
         """The machine of a worker."""
-        machine = self.processes[NodeName(f"{self.config.zone}/w{index}")].machine
+        machine = self.processes[NodeName(f"{zone}/w{index}")].machine
         if not isinstance(machine, WorkerMachine):
             raise TypeError(index)
         return machine
 
-    def gateway(self, index: int) -> GatewayMachine:
+    def gateway(self, index: int, zone: str = "a") -> GatewayMachine:
         """The machine of a gateway."""
-        machine = self.processes[NodeName(f"{self.config.zone}/g{index}")].machine
+        machine = self.processes[NodeName(f"{zone}/g{index}")].machine
         if not isinstance(machine, GatewayMachine):
             raise TypeError(index)
         return machine
@@ -243,7 +272,14 @@ class World:
 
     def _restart(self, name: NodeName) -> None:
         self._start(name, first=False)
-        self._post(self.processes[name], self._cluster())
+        process = self.processes[name]
+        self._post(process, self._cluster(zone_of(name)))
+        if isinstance(process.machine, WorkerMachine):
+            # Workers of other zones dial it anew.
+            for other in list(self.processes.values()):
+                far = zone_of(other.name) != zone_of(name)
+                if far and other.alive and isinstance(other.machine, WorkerMachine):
+                    self._introduce(name, other.name)
 
     def pause(self, name: NodeName) -> None:
         """The process stands still: what comes in waits, and no deadline wakes it."""
@@ -265,15 +301,18 @@ class World:
             return
         now = self.now_at(process.name)
         machine = process.machine
-        effects: list[GatewayEffect] | list[ReplicaEffect]
         if isinstance(machine, WorkerMachine):
-            if not isinstance(event, MessagesReceived | ClusterChanged | DeadlineReached):
+            known = MessagesReceived | ClusterChanged | DeadlineReached | PeerLinked
+            if not isinstance(event, known):
                 raise TypeError(event)
-            effects = list(machine.handle(event, now))
+            for sent in machine.handle(event, now):
+                if isinstance(sent, Send):  # Here everybody is dialled always.
+                    self._carry_out(process, sent)
         else:
-            effects = machine.handle(event, now)
-        for effect in effects:
-            self._carry_out(process, effect)
+            if isinstance(event, PeerLinked):
+                raise TypeError(event)
+            for effect in machine.handle(event, now):
+                self._carry_out(process, effect)
         machine.check()
         self._rewake(process)
 
@@ -355,9 +394,11 @@ class World:
 
     # Clients.
 
-    def client(self, name: str, *, gateways: list[int], device: str = "desktop") -> Client:
+    def client(
+        self, name: str, *, gateways: list[int], device: str = "desktop", zone: str = "a"
+    ) -> Client:
         """A client of this user, which tries these gateways in this order."""
-        urls = [self.url_of(NodeName(f"{self.config.zone}/g{index}")) for index in gateways]
+        urls = [self.url_of(NodeName(f"{zone}/g{index}")) for index in gateways]
         machine = SessionMachine(
             urls,
             f"dev:{name}",

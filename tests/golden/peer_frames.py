@@ -3,7 +3,7 @@
 from typing import Final
 
 from crdt import Delta, Origin, Row, Rows, Stamp, VersionVector
-from presence_actors.core.ids import NodeId, ShardId, Topic
+from presence_actors.core.ids import NodeId, ShardId, Topic, ZoneId, name_of
 from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import (
     DURABLE,
@@ -21,6 +21,8 @@ from presence_actors.core.messages import (
     PeerMessage,
     Reach,
     Segment,
+    Worker,
+    ZoneReport,
 )
 
 WORKER: Final = NodeId("a/w0/019abc0000000123456789abcdef")
@@ -129,7 +131,12 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
                 vectors=(SEEN, VersionVector()),
                 loaded=[LOBBY],
                 defeats=Rows.empty(),
-                reach=Reach(ready=True, origins={OTHER: WallMs(1_764_000_000_000)}, holders={}),
+                reach=Reach(
+                    ready=True,
+                    origins={OTHER: WallMs(1_764_000_000_000)},
+                    holders={},
+                    zones={ZoneId("b"): WallMs(1_764_000_000_000)},
+                ),
             ),
         )
     ],
@@ -142,6 +149,16 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             sequence=9,
             ack=6,
             body=None,
+        )
+    ],
+    "zone-report": [
+        ZoneReport(
+            zone=ZoneId("a"),
+            version=1_764_000_000_000,
+            workers=[
+                Worker(name_of(WORKER), "ray-node", ("127.0.0.1", 4050)),
+                Worker(name_of(OTHER), "ray-node"),
+            ],
         )
     ],
     "several": [

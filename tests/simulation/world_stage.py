@@ -7,7 +7,7 @@ from collections.abc import Callable
 from presence_actors.client.events import Event, translate
 from presence_actors.config import ClusterConfig, Knobs
 from presence_actors.core.events import ConnectionLost
-from presence_actors.core.ids import NodeName
+from presence_actors.core.ids import NodeName, zone_of
 from presence_actors.core.vocabulary import (
     ClientMessage,
     Entry,
@@ -18,6 +18,7 @@ from presence_actors.core.vocabulary import (
     Sub,
     Unset,
 )
+from presence_actors.core.worker import WorkerMachine
 from presence_actors.sim.world import Client, World
 from tests.stories.stage import STORY_KNOBS
 
@@ -90,16 +91,20 @@ class WorldPerson:
 class WorldStage:
     """Two workers, two gateways, virtual time."""
 
-    def __init__(self, *, seed: int, knobs: Knobs = STORY_KNOBS) -> None:
+    def __init__(
+        self, *, seed: int, knobs: Knobs = STORY_KNOBS, zones: tuple[str, ...] = ("a",)
+    ) -> None:
         self.knobs = knobs
-        self.world = World(ClusterConfig(shards=8, knobs=knobs), seed=seed)
-        assert self.world.run_until(
-            lambda: self.world.gateway(0).ready and self.world.gateway(1).ready, 10_000
-        )
+        self.world = World(ClusterConfig(shards=8, knobs=knobs), seed=seed, zones=zones)
+        gateways = [self.world.gateway(index, zone) for zone in zones for index in (0, 1)]
+        assert self.world.run_until(lambda: all(one.ready for one in gateways), 10_000)
+        assert self.world.run_until(self._has_met, 10_000)
 
-    async def person(self, name: str, *, gateway: int, device: str = "desktop") -> WorldPerson:
+    async def person(
+        self, name: str, *, gateway: int, device: str = "desktop", zone: str = "a"
+    ) -> WorldPerson:
         order = [gateway, 1 - gateway]
-        client = self.world.client(name, gateways=order, device=device)
+        client = self.world.client(name, gateways=order, device=device, zone=zone)
         assert self.world.run_until(lambda: bool(client.told), 5_000)
         return WorldPerson(self.world, client)
 
@@ -127,25 +132,41 @@ class WorldStage:
 
     async def is_ready(self, worker: str) -> bool:
         process = self.world.processes[self._name(worker)]
-        return process.alive and self.world.worker(int(worker[1:])).inspect().ready
+        machine = process.machine
+        return process.alive and isinstance(machine, WorkerMachine) and machine.inspect().ready
 
     async def in_contact(self) -> bool:
+        return self._has_met()
+
+    def _has_met(self) -> bool:
         return all(
             peer.lag_ms is not None and peer.lag_ms < 1_000
-            for index in (0, 1)
-            for replica in self.world.worker(index).inspect().replicas
+            for worker in self._workers()
+            for replica in worker.inspect().replicas
             for peer in replica.peers
         )
 
     async def replicas_agree(self) -> bool:
-        one, other = (
-            {view.shard: view.digest for view in self.world.worker(index).inspect().replicas}
-            for index in (0, 1)
-        )
-        return one == other
+        digests = [
+            {view.shard: view.digest for view in worker.inspect().replicas}
+            for worker in self._workers()
+        ]
+        return all(one == digests[0] for one in digests)
 
     async def sessions_at(self, gateway: str) -> int:
         return self.world.gateway(int(gateway[1:])).inspect().sessions
 
+    async def end_zone(self, zone: str) -> None:
+        for name in list(self.world.processes):
+            if zone_of(name) == zone:
+                self.world.kill(name, restart_after_ms=None)
+
+    async def retire_zone(self, zone: str) -> None:
+        self.world.retire(zone)
+
+    def _workers(self) -> list[WorkerMachine]:
+        machines = [p.machine for p in self.world.processes.values() if p.alive]
+        return [machine for machine in machines if isinstance(machine, WorkerMachine)]
+
     def _name(self, short: str) -> NodeName:
-        return NodeName(f"{self.world.config.zone}/{short}")
+        return NodeName(short if "/" in short else f"{self.world.config.zone}/{short}")

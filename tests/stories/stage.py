@@ -69,11 +69,16 @@ class Person(Protocol):
 
 
 class Stage(Protocol):
-    """A cluster of two workers, `w0` and `w1`, and two gateways, `g0` and `g1`."""
+    """A cluster of two workers, `w0` and `w1`, and two gateways, `g0` and `g1`.
+
+    With a second zone there are `b/w0`, `b/w1`, `b/g0` and `b/g1` as well.
+    """
 
     knobs: Knobs
 
-    async def person(self, name: str, *, gateway: int, device: str = "desktop") -> Person: ...
+    async def person(
+        self, name: str, *, gateway: int, device: str = "desktop", zone: str = "a"
+    ) -> Person: ...
 
     async def until(self, what: str, condition: Callable[[], bool], *, within_ms: int) -> int:
         """Waits for the condition and returns how long it took; fails with `what` if in vain."""
@@ -107,4 +112,12 @@ class Stage(Protocol):
 
     async def sessions_at(self, gateway: str) -> int:
         """How many sessions the gateway holds."""
+        ...
+
+    async def end_zone(self, zone: str) -> None:
+        """The whole zone ends, and does not come back."""
+        ...
+
+    async def retire_zone(self, zone: str) -> None:
+        """An operator tells the other zone that this one will not come back."""
         ...

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
 
-from presence_actors.client.events import Event, Join, Leave, Status, Update, View
+from presence_actors.client.events import Join, Leave, Status, Update, View
 from tests.stories.stage import Person, Stage
+from tests.stories.telling import (
+    SOON_MS,
+    all_online,
+    gone_after_ms,
+    is_back,
+    news_of,
+    of_kind,
+    shows,
+    statuses_of,
+    until_all,
+    until_true,
+)
 
 __all__ = ["STORIES"]
-
-E = TypeVar("E", bound=Event)
-
-#: How long a change may take to reach a watcher on a busy machine.
-SOON_MS = 5_000
 
 
 async def people_meet(stage: Stage) -> None:
@@ -29,9 +35,9 @@ async def people_meet(stage: Stage) -> None:
     for person in people:
         await person.join("lobby", mood="new")
         await person.watch(*names - {person.name})
-    await _until_all(stage, people, "see four people", lambda p: set(p.who("lobby")) == names)
+    await until_all(stage, people, "see four people", lambda p: set(p.who("lobby")) == names)
     others = {p.name: names - {p.name} for p in people}
-    await _until_all(
+    await until_all(
         stage,
         people,
         "see the others online",
@@ -39,28 +45,26 @@ async def people_meet(stage: Stage) -> None:
     )
 
     await bob.update("lobby", mood="happy")
-    await _until_all(
+    await until_all(
         stage,
         people,
         "see bob's mood",
         lambda p: [entry.meta for entry in p.who("lobby")["bob"]] == [{"mood": "happy"}],
     )
     await carol.set_status("away")
-    await _until_all(
+    await until_all(
         stage, [alice, bob, dave], "see carol away", lambda p: p.status("carol") == "away"
     )
     await alice.set_intent("dnd", text="writing")
-    await _until_all(
+    await until_all(
         stage, [bob, carol, dave], "see alice's choice", lambda p: p.status("alice") == "dnd"
     )
     await dave.leave("lobby")
-    await _until_all(
-        stage, people, "see dave go", lambda p: set(p.who("lobby")) == names - {"dave"}
-    )
+    await until_all(stage, people, "see dave go", lambda p: set(p.who("lobby")) == names - {"dave"})
     for person in (alice, bob, carol):
-        assert [leave.reason for leave in _of(person, Leave)] == ["left"]
+        assert [leave.reason for leave in of_kind(person, Leave)] == ["left"]
         assert person.status("dave") == "online", "who leaves a room is not offline"
-        joins = [join.entry.key for join in _of(person, Join)]
+        joins = [join.entry.key for join in of_kind(person, Join)]
         assert sorted(joins) == sorted(names), "everybody came once"
 
 
@@ -77,9 +81,9 @@ async def many_devices(stage: Stage) -> None:
     await phone.set_status("away")
     await stage.until("bob is away", lambda: alice.status("bob") == "away", within_ms=SOON_MS)
     await phone.freeze()
-    await stage.elapse(_gone_after_ms(stage) + 1_000)
+    await stage.elapse(gone_after_ms(stage) + 1_000)
     assert alice.status("bob") == "away", "the desk is still there"
-    assert "offline" not in _statuses(alice, "bob")
+    assert "offline" not in statuses_of(alice, "bob")
 
 
 async def silence_is_not_leaving_at_once(stage: Stage) -> None:
@@ -98,15 +102,15 @@ async def silence_is_not_leaving_at_once(stage: Stage) -> None:
     await stage.until("bob is online", lambda: alice.status("bob") == "online", within_ms=SOON_MS)
     await bob.freeze()
     # The last beat may be one interval old already.
-    await stage.elapse(_gone_after_ms(stage) - 2 * stage.knobs.heartbeat_ms)
+    await stage.elapse(gone_after_ms(stage) - 2 * stage.knobs.heartbeat_ms)
     assert alice.status("bob") == "online"
-    assert not _of(alice, Leave)
+    assert not of_kind(alice, Leave)
     within_ms = 2 * stage.knobs.heartbeat_ms + SOON_MS
     await stage.until("bob is off", lambda: alice.status("bob") == "offline", within_ms=within_ms)
     await stage.until("bob has left", lambda: not alice.who("lobby"), within_ms=SOON_MS)
-    assert [leave.reason for leave in _of(alice, Leave)] == ["timeout"]
-    assert _of(alice, Status)[-1].reason == "timeout"
-    assert _of(alice, Status)[-1].last_seen is not None
+    assert [leave.reason for leave in of_kind(alice, Leave)] == ["timeout"]
+    assert of_kind(alice, Status)[-1].reason == "timeout"
+    assert of_kind(alice, Status)[-1].last_seen is not None
 
 
 async def back_within_the_grace(stage: Stage) -> None:
@@ -122,14 +126,14 @@ async def back_within_the_grace(stage: Stage) -> None:
     for _ in range(3):
         await bob.drop()
         await stage.elapse(stage.knobs.grace_connection_ms + 1_000)
-    assert _news(alice, before) == []
+    assert news_of(alice, before) == []
     await bob.update("lobby", mood="back")
     await stage.until(
         "the change comes",
         lambda: [entry.meta for entry in alice.who("lobby")["bob"]] == [{"mood": "back"}],
         within_ms=SOON_MS,
     )
-    assert [type(event) for event in _news(alice, before)] == [Update]
+    assert [type(event) for event in news_of(alice, before)] == [Update]
 
 
 async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
@@ -143,8 +147,8 @@ async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
     for person in people:
         await person.join("lobby")
         await person.watch(*names - {person.name})
-    await _until_all(stage, people, "see everybody", lambda p: set(p.who("lobby")) == names)
-    await _until_all(stage, people, "know everybody", lambda p: _all_online(p, names))
+    await until_all(stage, people, "see everybody", lambda p: set(p.who("lobby")) == names)
+    await until_all(stage, people, "know everybody", lambda p: all_online(p, names))
     before = {person.name: len(person.heard) for person in people}
     old = await stage.life("w0")
     await stage.kill("w0", hard=hard)
@@ -152,13 +156,13 @@ async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
     await people[0].update("lobby", n=1)
     await people[1].update("lobby", n=1)
     for name in ("p0", "p1"):
-        await _until_all(
-            stage, people, f"see {name}'s change", partial(_shows, user=name, meta={"n": 1})
+        await until_all(
+            stage, people, f"see {name}'s change", partial(shows, user=name, meta={"n": 1})
         )
-    await _until_true(stage, "a new life of w0 is filled", partial(_is_back, stage, "w0", old))
-    await _until_true(stage, "the replicas agree", stage.replicas_agree)
+    await until_true(stage, "a new life of w0 is filled", partial(is_back, stage, "w0", old))
+    await until_true(stage, "the replicas agree", stage.replicas_agree)
     for person in people:
-        news = _news(person, before[person.name])
+        news = news_of(person, before[person.name])
         assert [event for event in news if isinstance(event, Join | Leave)] == []
         # On a machine that stalls, the gateways may need so long to move that silence shows. That
         # is honest; under the virtual clock it does not happen (see the scenarios).
@@ -183,15 +187,15 @@ async def a_restarted_worker_says_unknown(stage: Stage) -> None:
     async def is_anew() -> bool:
         return await stage.life("w0") not in ("", old)
 
-    await _until_true(stage, "w0 lives anew", is_anew)
+    await until_true(stage, "w0 lives anew", is_anew)
     await stage.elapse(stage.knobs.startup_grace_ms + 1_000)
     assert not await stage.is_ready("w0")
     assert set(alice.who("lobby")) == {"alice"}
-    assert not _of(alice, Leave)
+    assert not of_kind(alice, Leave)
     await stage.heal()
-    await _until_true(stage, "w0 is filled", partial(stage.is_ready, "w0"))
-    await _until_true(stage, "the replicas agree", stage.replicas_agree)
-    assert not _of(alice, Leave)
+    await until_true(stage, "w0 is filled", partial(stage.is_ready, "w0"))
+    await until_true(stage, "the replicas agree", stage.replicas_agree)
+    assert not of_kind(alice, Leave)
 
 
 async def a_gateway_is_killed(stage: Stage) -> None:
@@ -205,7 +209,7 @@ async def a_gateway_is_killed(stage: Stage) -> None:
     await watcher.watch(*sorted(names)[:50])
     await stage.until("all there", lambda: set(watcher.who("hall")) == names, within_ms=4 * SOON_MS)
     some = set(sorted(names)[:50])
-    await stage.until("all online", lambda: _all_online(watcher, some), within_ms=SOON_MS)
+    await stage.until("all online", lambda: all_online(watcher, some), within_ms=SOON_MS)
     before = len(watcher.heard)
     held = await stage.sessions_at("g1")
     await stage.kill("g0", hard=True)
@@ -213,9 +217,9 @@ async def a_gateway_is_killed(stage: Stage) -> None:
     async def are_back() -> bool:
         return await stage.sessions_at("g1") >= held + len(crowd)
 
-    await _until_true(stage, "the crowd is back", are_back, within_ms=stage.knobs.grace_gateway_ms)
+    await until_true(stage, "the crowd is back", are_back, within_ms=stage.knobs.grace_gateway_ms)
     await stage.elapse(stage.knobs.gateway_lease_ms + stage.knobs.grace_gateway_ms + 2_000)
-    assert _news(watcher, before) == []
+    assert news_of(watcher, before) == []
     assert set(watcher.who("hall")) == names
 
 
@@ -249,10 +253,10 @@ async def two_sides_of_a_cut(stage: Stage) -> None:
     for person in everybody:
         await person.join("lobby")
         await person.watch(*names)
-    await _until_all(
+    await until_all(
         stage, everybody, "see everybody", lambda p: sum(map(len, p.who("lobby").values())) == 4
     )
-    await _until_all(stage, everybody, "know everybody", lambda p: _all_online(p, names))
+    await until_all(stage, everybody, "know everybody", lambda p: all_online(p, names))
 
     before = {id(person): len(person.heard) for person in everybody}
     await stage.cut(["w0", "g0"], ["w1", "g1"])
@@ -264,24 +268,24 @@ async def two_sides_of_a_cut(stage: Stage) -> None:
     assert alice.status("carol") == "unreachable"
     assert carol.status("alice") == "unreachable"
     for watcher, user in ((alice, "carol"), (carol, "alice")):
-        last = [event for event in _of(watcher, Status) if event.user == user][-1]
+        last = [event for event in of_kind(watcher, Status) if event.user == user][-1]
         assert last.as_of is not None
     assert alice.status("eve") == "dnd", "her desk is on this side"
     assert carol.status("eve") == "away", "her telephone is on this side"
-    assert [event.quality for event in _of(alice, View)][-1] == "partial"
+    assert [event.quality for event in of_kind(alice, View)][-1] == "partial"
 
     await stage.heal()
-    await _until_true(stage, "contact", stage.in_contact)
-    await _until_true(stage, "the replicas agree", stage.replicas_agree, within_ms=1_000)
+    await until_true(stage, "contact", stage.in_contact)
+    await until_true(stage, "the replicas agree", stage.replicas_agree, within_ms=1_000)
     everywhere = names | {"lena", "rick"}
-    await _until_all(stage, everybody, "see all", lambda p: set(p.who("lobby")) == everywhere)
-    await _until_all(
+    await until_all(stage, everybody, "see all", lambda p: set(p.who("lobby")) == everywhere)
+    await until_all(
         stage,
         everybody,
         "see both changes",
-        lambda p: _shows(p, "alice", {"side": "left"}) and _shows(p, "carol", {"side": "right"}),
+        lambda p: shows(p, "alice", {"side": "left"}) and shows(p, "carol", {"side": "right"}),
     )
-    await _until_all(stage, everybody, "agree on eve", lambda p: p.status("eve") in ("dnd", "away"))
+    await until_all(stage, everybody, "agree on eve", lambda p: p.status("eve") in ("dnd", "away"))
     await stage.until(
         "the two sides show one eve",
         lambda: (
@@ -293,7 +297,7 @@ async def two_sides_of_a_cut(stage: Stage) -> None:
     for person in everybody:
         news = [
             event
-            for event in _news(person, before[id(person)])
+            for event in news_of(person, before[id(person)])
             if getattr(event, "topic", "room:lobby") == "room:lobby"
         ]
         assert not [event for event in news if isinstance(event, Leave)]
@@ -316,53 +320,3 @@ STORIES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "a_gateway_is_killed": a_gateway_is_killed,
     "two_sides_of_a_cut": two_sides_of_a_cut,
 }
-
-
-def _gone_after_ms(stage: Stage) -> int:
-    return stage.knobs.client_lease_ms + stage.knobs.grace_connection_ms
-
-
-def _of(person: Person, kind: type[E]) -> list[E]:
-    """What the person heard of one kind."""
-    return [event for event in person.heard if isinstance(event, kind)]
-
-
-def _statuses(person: Person, user: str) -> list[str]:
-    return [event.status for event in _of(person, Status) if event.user == user]
-
-
-def _news(person: Person, before: int) -> list[Event]:
-    """What the person heard of others since then; the device's own connection does not count."""
-    kinds = (Join, Update, Leave, Status, View)
-    return [event for event in person.heard[before:] if isinstance(event, kinds)]
-
-
-def _all_online(person: Person, names: set[str]) -> bool:
-    return all(person.status(name) == "online" for name in names - {person.name})
-
-
-def _shows(person: Person, user: str, meta: dict[str, object]) -> bool:
-    return [entry.meta for entry in person.who("lobby").get(user, ())] == [meta]
-
-
-async def _is_back(stage: Stage, worker: str, old: str) -> bool:
-    return await stage.life(worker) not in ("", old) and await stage.is_ready(worker)
-
-
-async def _until_all(
-    stage: Stage, people: list[Person], what: str, condition: Callable[[Person], bool]
-) -> None:
-    for person in people:
-        await stage.until(f"{person.name}: {what}", partial(condition, person), within_ms=SOON_MS)
-
-
-async def _until_true(
-    stage: Stage, what: str, condition: Callable[[], Awaitable[bool]], *, within_ms: int = 20_000
-) -> None:
-    """Asks again and again, in steps, until the answer is yes."""
-    step_ms = 100
-    for _ in range(within_ms // step_ms):
-        if await condition():
-            return
-        await stage.elapse(step_ms)
-    assert await condition(), f"in vain for {within_ms} ms: {what}"

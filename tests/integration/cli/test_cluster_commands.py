@@ -1,86 +1,18 @@
 """`presence up | status | down | fault` as a person runs them: real processes, one-line errors."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
 from presence_actors.actors import local_ray
+from tests.integration.cli.conftest import UP_S, Operator
 from tests.integration.free_ports import first_of_free_ports
 from tests.integration.polling import until
-
-#: On two busy cores a Ray of its own starts in some ten seconds.
-UP_S = 100
-
-
-class Operator:
-    """Somebody at a terminal, with a state folder of their own."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self.state_dir = state_dir
-
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `presence` with these words."""
-        return subprocess.run(
-            [sys.executable, "-m", "presence_actors.cli", *words],
-            env={**os.environ, "PRESENCE_STATE_DIR": str(self.state_dir), **environment},
-            capture_output=True,
-            text=True,
-            timeout=UP_S,
-            check=False,
-        )
-
-    def begin(self, *words: str) -> "subprocess.Popen[str]":
-        """Start `presence` with these words and do not wait for its end."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "presence_actors.cli", *words],
-            env={**os.environ, "PRESENCE_STATE_DIR": str(self.state_dir)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def processes(self) -> list[psutil.Process]:
-        """Every process that anything started from here has left, by what it inherited."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("PRESENCE_STATE_DIR") == str(self.state_dir):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def is_refused(
-        self, *words: str, status: int = 2, settings: Mapping[str, str] | None = None
-    ) -> str:
-        """The one line on standard error with which a command is refused."""
-        result = self.run(*words, **(settings or {}))
-        assert (result.returncode, result.stdout) == (status, "")
-        lines = result.stderr.strip().splitlines()
-        assert len(lines) == 1, result.stderr
-        assert lines[0].startswith("presence: ")
-        return lines[0]
-
-
-@pytest.fixture
-def operator(tmp_path: Path) -> Iterator[Operator]:
-    """An operator; what they leave running is ended, and is a failure."""
-    operator = Operator(tmp_path)
-    yield operator
-    left = operator.processes()
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=10)
-    assert not left, "something was left running"
 
 
 @pytest.mark.ray
@@ -220,6 +152,10 @@ def test_a_taken_port_is_named_and_nothing_is_started(operator: Operator) -> Non
         (("--replicas", "3"), r"replicas = 3: must be at most workers = 2"),
         (("--shards", "0"), r"shards = 0: must be at least 1"),
         (("--port", "70000"), r"port = 70000: must leave room"),
+        (("--link-port", "65535"), r"link_port = 65535: must be 0, or leave room for 2 workers"),
+        (("--join", "somewhere"), r"join = 'somewhere': must be HOST:PORT"),
+        (("--zone", "b", "--join", "127.0.0.1:1"), r"no zone .* listens .*:1; .*--secret-file"),
+        (("--secret-file", "/nowhere/secret"), r"--secret-file /nowhere/secret cannot be read"),
         (("--zone", "Zone A"), r"zone = 'Zone A': must be"),
         (("--host", "0.0.0.0"), r"host = '0.0.0.0': needs --jwt-key-file"),  # noqa: S104
         (("--faults", "--link-host", "10.0.0.1"), r"faults = True: only where .* loopback"),

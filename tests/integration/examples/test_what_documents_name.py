@@ -11,11 +11,12 @@ import pytest
 
 from tests.project_files import ROOT, markdown_files, name_of, python_files, report, text_of
 from tests.stories.stories import STORIES
+from tests.stories.zone_stories import ZONE_STORIES
 
 NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::|`\s*\()[`(]*(test_\w+)`")
 NAMED_STORY = re.compile(r"`story (\w+)`")
 TABLE_ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
-COMMAND = re.compile(r"(?:^\$ |`)presence ([a-z]+)([^`#\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^\$ |`)presence ([a-z]+(?:-[a-z]+)*)([^`#\n]*)", re.MULTILINE)
 TARGET = re.compile(r"(?:^\$ |`)make ([a-z]+)", re.MULTILINE)
 
 
@@ -52,7 +53,7 @@ def test_each_test_and_story_that_a_document_names_exists() -> None:
         broken += [
             f"{name_of(path)}: no story {story}"
             for story in NAMED_STORY.findall(text)
-            if story not in STORIES and story != "NAME"
+            if story not in {*STORIES, *ZONE_STORIES, "NAME"}
         ]
     assert not report(broken)
 

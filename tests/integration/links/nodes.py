@@ -28,6 +28,7 @@ class Node:
         *,
         secret: bytes = SECRET,
         port: int = 0,
+        shards: int = 0,
         limits: LinkLimits | None = None,
         faults: LinkFaults | None = None,
     ) -> None:
@@ -43,6 +44,7 @@ class Node:
             secret=secret,
             host="127.0.0.1",
             port=port,
+            shards=shards,
             on_frame=lambda peer, payload: self.frames.put_nowait((peer, payload)),
             on_link=lambda *change: self.changes.put_nowait(change),
             limits=limits,

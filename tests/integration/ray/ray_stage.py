@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Self
 
+from presence_actors.actors import local_ray
+from presence_actors.actors.apart import ClusterApart
 from presence_actors.actors.cluster import Cluster
 from presence_actors.actors.directory import Inspection
+from presence_actors.actors.state import StateFolder
 from presence_actors.client import PresenceClient, connect
 from presence_actors.client.events import Event
+from presence_actors.core.ids import zone_of
 from presence_actors.core.views import GatewayView, WorkerView
 from presence_actors.core.vocabulary import Entry, Unset
 from presence_actors.edge.tokens import mint
@@ -81,12 +88,26 @@ class RayPerson:
 
 
 class RayStage:
-    """Two workers and two gateways on a Ray of our own; each story in a namespace of its own."""
+    """Two workers and two gateways on a Ray of our own; each story in a namespace of its own.
+
+    Args:
+        cluster: Zone `a`.
+        token_key: Of the people's tokens.
+        namespace: Of the people.
+        others: Other zones, each with its state folder.
+    """
 
     knobs = STORY_KNOBS
 
-    def __init__(self, cluster: Cluster, token_key: bytes, namespace: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        token_key: bytes,
+        namespace: str,
+        others: Mapping[str, tuple[ClusterApart, Path]] | None = None,
+    ) -> None:
         self._cluster = cluster
+        self._others = dict(others or {})
         self._token_key = token_key
         self._namespace = namespace
         self._people: list[RayPerson] = []
@@ -98,8 +119,10 @@ class RayStage:
         await asyncio.gather(*(person.end() for person in self._people))
         await self.heal()
 
-    async def person(self, name: str, *, gateway: int, device: str = "desktop") -> RayPerson:
-        urls = await asyncio.to_thread(lambda: self._cluster.gateway_urls)
+    async def person(
+        self, name: str, *, gateway: int, device: str = "desktop", zone: str = "a"
+    ) -> RayPerson:
+        urls = await asyncio.to_thread(lambda: self._zone(zone).gateway_urls)
         order = urls[gateway:] + urls[:gateway]
         token = mint(name, key=self._token_key, namespace=self._namespace)
         client = connect(order, token, device=device, knobs=self.knobs, timeout_s=20)
@@ -129,8 +152,10 @@ class RayStage:
         await asyncio.to_thread(self._cluster.heal)
 
     async def kill(self, name: str, *, hard: bool) -> None:
-        end = self._cluster.kill_worker if name.startswith("w") else self._cluster.kill_gateway
-        await asyncio.to_thread(end, int(name[1:]), hard=hard)
+        zone, short = _parts(name)
+        cluster = self._zone(zone)
+        end = cluster.kill_worker if short.startswith("w") else cluster.kill_gateway
+        await asyncio.to_thread(end, int(short[1:]), hard=hard)
 
     async def life(self, name: str) -> str:
         picture = await self._look(name)
@@ -144,31 +169,63 @@ class RayStage:
 
     async def in_contact(self) -> bool:
         views = await self._workers()
-        return len(views) == self._cluster.config.workers and all(
-            peer.lag_ms is not None and peer.lag_ms < 1_000
+        expected = self._workers_expected
+        # Each worker has a replica of each shard; a new life may not know all the others yet.
+        return len(views) == expected and all(
+            len(replica.peers) == expected - 1
+            and all(peer.lag_ms is not None and peer.lag_ms < 1_000 for peer in replica.peers)
             for view in views
             for replica in view.replicas
-            for peer in replica.peers
         )
 
     async def replicas_agree(self) -> bool:
         views = await self._workers()
         digests = [{replica.shard: replica.digest for replica in view.replicas} for view in views]
-        return len(digests) == self._cluster.config.workers and all(
-            one == digests[0] for one in digests
-        )
+        return len(digests) == self._workers_expected and all(one == digests[0] for one in digests)
 
     async def sessions_at(self, gateway: str) -> int:
         picture = await self._look(gateway)
         view = None if picture is None else picture.view
         return view.sessions if isinstance(view, GatewayView) else 0
 
+    async def end_zone(self, zone: str) -> None:
+        cluster, state_dir = self._others.pop(zone)
+        state = StateFolder(state_dir).read()
+        assert state is not None
+        assert state.local_ray is not None
+        # Nobody says goodbye, but we must not be attached to what dies.
+        await asyncio.to_thread(cluster.disconnect)
+        for process in local_ray.processes_of(state.local_ray):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+    async def retire_zone(self, zone: str) -> None:
+        await asyncio.to_thread(self._cluster.retire_zone, zone)
+
+    @property
+    def _workers_expected(self) -> int:
+        configs = [self._cluster.config, *(cluster.config for cluster, _ in self._others.values())]
+        return sum(config.workers for config in configs)
+
+    def _zone(self, zone: str) -> Cluster | ClusterApart:
+        return self._cluster if zone == self._cluster.config.zone else self._others[zone][0]
+
     async def _workers(self) -> list[WorkerView]:
-        pictures = await asyncio.to_thread(self._cluster.inspect)
-        views = [picture.view for picture in pictures.values() if picture is not None]
+        clusters: list[Cluster | ClusterApart] = [self._cluster]
+        clusters += [cluster for cluster, _ in self._others.values()]
+        # All at the same moment: what is compared must be of the same age.
+        looks = [asyncio.to_thread(cluster.inspect) for cluster in clusters]
+        found = [picture for one in await asyncio.gather(*looks) for picture in one.values()]
+        views = [picture.view for picture in found if picture is not None]
         return [view for view in views if isinstance(view, WorkerView)]
 
     async def _look(self, name: str) -> Inspection | None:
-        kind = "worker" if name.startswith("w") else "gateway"
-        pictures = await asyncio.to_thread(self._cluster.inspect)
-        return pictures[f"{kind}-{name[1:]}"]
+        zone, short = _parts(name)
+        kind = "worker" if short.startswith("w") else "gateway"
+        pictures = await asyncio.to_thread(self._zone(zone).inspect)
+        return pictures[f"{kind}-{short[1:]}"]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The zone and the seat of `w0` or `b/w0`."""
+    return (zone_of(name), name.partition("/")[2]) if "/" in name else ("a", name)

@@ -3,12 +3,14 @@
 import msgspec
 
 from presence_actors.actors.directory import Directory, Fault, Seat, WorkerEntry
-from presence_actors.actors.process import Process, ProcessEvent
+from presence_actors.actors.process import HostEvent, Process
 from presence_actors.actors.settings import Secret, Settings
 from presence_actors.config import ClusterConfig
-from presence_actors.core.events import ClusterChanged, MessagesReceived
+from presence_actors.core.effects import Dial
+from presence_actors.core.events import ClusterChanged, MessagesReceived, PeerLinked
 from presence_actors.core.ids import NodeId, NodeName, name_of
 from presence_actors.core.messages import BeatAck
+from presence_actors.links.connection import SeedInfo
 from presence_actors.links.faults import LinkFault
 from presence_actors.wire.peer import encode_frame
 
@@ -19,7 +21,7 @@ class ScriptedHost:
     """Keeps what is posted."""
 
     def __init__(self) -> None:
-        self.events: list[ProcessEvent] = []
+        self.events: list[HostEvent] = []
 
     def start(self) -> None:
         """Nothing to set."""
@@ -27,14 +29,17 @@ class ScriptedHost:
     def close(self) -> None:
         """Nothing to end."""
 
-    def post(self, event: ProcessEvent) -> None:
+    def post(self, event: HostEvent) -> None:
         """Keep it."""
         self.events.append(event)
 
 
-def process_of(seat: Seat, *, faults: bool = True) -> tuple[Process, ScriptedHost]:
+def process_of(
+    seat: Seat, *, faults: bool = True, join: tuple[str, ...] = ()
+) -> tuple[Process, ScriptedHost]:
     """A process that has not started."""
-    settings = Settings(config=ClusterConfig(faults=faults), link_secret=Secret(b"s" * 32))
+    config = ClusterConfig(faults=faults, join=list(join))
+    settings = Settings(config=config, link_secret=Secret(b"s" * 32))
     process = Process(seat=seat, settings=settings, ray_node="ray-node", link_host="127.0.0.1")
     host = ScriptedHost()
     process.drive(host, lambda: "view")
@@ -81,14 +86,67 @@ def test_an_old_directory_changes_nothing_and_the_answer_says_so() -> None:
 
 
 def test_a_new_life_of_a_peer_is_no_news_to_the_machine() -> None:
-    """Places have not changed; the links have."""
+    """Places have not changed, and nobody looks at the version alone."""
     process, host = process_of(Seat("a", "worker", 0))
     process.set_directory(directory_of(1))
-    moved = msgspec.structs.replace(
-        directory_of(2).workers[1], node=NodeId("a/w1/02"), link_address=("127.0.0.1", 9)
-    )
-    process.set_directory(Directory(version=2, workers=(directory_of(1).workers[0], moved)))
+    anew = msgspec.structs.replace(directory_of(2).workers[1], node=NodeId("a/w1/02"))
+    process.set_directory(Directory(version=2, workers=(directory_of(1).workers[0], anew)))
+    process.set_directory(directory_of(3, Fault("cut", W0, W1)))
     assert len(host.events) == 1
+
+
+def test_a_new_address_of_a_peer_is_news_for_other_zones() -> None:
+    """The machine tells them where to dial."""
+    process, host = process_of(Seat("a", "worker", 0))
+    process.set_directory(directory_of(1))
+    moved = msgspec.structs.replace(directory_of(2).workers[1], link_address=("127.0.0.1", 9))
+    process.set_directory(Directory(version=2, workers=(directory_of(1).workers[0], moved)))
+    told = host.events[-1]
+    assert isinstance(told, ClusterChanged)
+    assert (told.version, told.workers[1].address) == (2, ("127.0.0.1", 9))
+
+
+def test_a_retired_zone_is_news_to_the_machine() -> None:
+    """Its people leave here."""
+    process, host = process_of(Seat("a", "worker", 0))
+    process.set_directory(directory_of(1))
+    process.set_directory(msgspec.structs.replace(directory_of(2), retired=("b",)))
+    told = host.events[-1]
+    assert isinstance(told, ClusterChanged)
+    assert told.retired == ["b"]
+
+
+def test_a_link_with_a_worker_is_an_event_whatever_its_zone_is() -> None:
+    """Each tells the other which zones it knows; gateways care for their own only."""
+    process, host = process_of(Seat("a", "worker", 0))
+    for node in ("a/w1/01", "a/g0/01", "b/w0/01"):
+        process._on_link(NodeId(node), True, "open")
+        process._on_link(NodeId(node), False, "silence")
+    assert host.events == [PeerLinked(NodeId("a/w1/01")), PeerLinked(NodeId("b/w0/01"))]
+
+
+def test_workers_of_other_zones_are_dialled_besides_our_own() -> None:
+    """Whatever comes first, the directory or the machine's wish; nonsense is left out."""
+    process, _ = process_of(Seat("a", "worker", 0))
+    far = {NodeName("b/w0"): ("127.0.0.1", 7), NodeName("b/w1"): ("", 0)}
+    process.dial(Dial(far))
+    assert process._hub._targets == {"b/w0": ("127.0.0.1", 7)}
+    process.set_directory(directory_of(1))
+    assert process._hub._targets == {"a/w1": ("127.0.0.1", 1), "b/w0": ("127.0.0.1", 7)}
+    process.dial(Dial({}))
+    assert process._hub._targets == {"a/w1": ("127.0.0.1", 1)}
+
+
+def test_a_zone_is_joined_once_it_can_be_told_who_is_here() -> None:
+    """By workers, and not before their directory has come."""
+    worker, _ = process_of(Seat("b", "worker", 0), join=("127.0.0.1:4050",))
+    gateway, _ = process_of(Seat("b", "gateway", 0), join=("127.0.0.1:4050",))
+    assert worker.describe().seeds == ()
+    for process in (worker, gateway):
+        process.set_directory(directory_of(1))
+    address = ("127.0.0.1", 4050)
+    assert worker.describe().seeds == (SeedInfo(address=address, name=None, open=False),)
+    assert gateway.describe().seeds == ()
 
 
 def test_a_cut_applies_at_both_ends_of_its_way() -> None:
@@ -118,6 +176,15 @@ def test_faults_of_others_are_not_ours() -> None:
     process, _ = process_of(Seat("a", "gateway", 0))
     process.set_directory(directory_of(1, Fault("cut", W0, W1), Fault("cut", W1, G0)))
     assert faults_of(process) == [LinkFault(W1, "in", cut=True)]
+
+
+def test_a_fault_may_name_a_node_of_another_zone() -> None:
+    """So are two zones cut apart, from one of them."""
+    process, _ = process_of(Seat("a", "worker", 0))
+    far = NodeName("b/w0")
+    process.set_directory(directory_of(1, Fault("cut", W0, far), Fault("cut", far, W0)))
+    cut = [LinkFault(far, "in", cut=True), LinkFault(far, "out", cut=True)]
+    assert faults_of(process) == cut
 
 
 def test_a_directory_without_faults_heals() -> None:

@@ -13,9 +13,10 @@ from presence_actors.actors.directory import (
 )
 from presence_actors.actors.supervision import PATIENCE_MS, Supervision
 from presence_actors.config import ClusterConfig
-from presence_actors.core.events import ClusterChanged, Worker
-from presence_actors.core.ids import NodeId, NodeName
+from presence_actors.core.events import ClusterChanged
+from presence_actors.core.ids import NodeId, NodeName, ZoneId
 from presence_actors.core.instants import Instant, WallMs
+from presence_actors.core.messages import Worker
 
 CONFIG = ClusterConfig(workers=2, gateways=1)
 CUT = Fault("cut", NodeName("a/w0"), NodeName("a/w1"))
@@ -160,13 +161,34 @@ def test_of_two_workers_the_smaller_name_dials_and_gateways_dial_all() -> None:
     assert targets(directory, name=NodeName("a/g0"), role="gateway") == everybody
 
 
-def test_machines_hear_of_names_and_hosts_but_not_of_lives() -> None:
+def test_machines_hear_of_names_and_places_but_not_of_lives() -> None:
     """A restart changes nothing in the placement."""
-    directory = supervision_of(*EVERYBODY).directory
-    assert cluster_changed(directory) == ClusterChanged(
-        [Worker(NodeName("a/w0"), "ray-node"), Worker(NodeName("a/w1"), "ray-node")],
+    supervision = supervision_of(*EVERYBODY)
+    supervision.retire("b")
+    assert cluster_changed(supervision.directory) == ClusterChanged(
+        [
+            Worker(NodeName("a/w0"), "ray-node", ("127.0.0.1", 1)),
+            Worker(NodeName("a/w1"), "ray-node", ("127.0.0.1", 2)),
+        ],
         {NodeName("a/g0"): "ws://a/g0"},
+        version=supervision.directory.version,
+        retired=[ZoneId("b")],
     )
+
+
+def test_retired_zones_are_told_until_they_are_restored() -> None:
+    """Also by the next life of the supervisor, and whatever is healed."""
+    earlier = supervision_of(*EVERYBODY)
+    first = earlier.directory.version
+    earlier.retire("c")
+    earlier.retire("b")
+    earlier.retire("b")
+    earlier.heal()
+    supervision = Supervision(CONFIG, started=Instant(5_000))
+    supervision.recover(earlier.directory)
+    assert (supervision.directory.retired, supervision.directory.version) == (("b", "c"), first + 4)
+    supervision.restore("b")
+    assert supervision.directory.retired == ("c",)
 
 
 def test_a_seat_has_a_name_among_nodes_and_one_among_actors() -> None:

@@ -48,8 +48,8 @@ from tests.unit.core.building import G0, SHARD, W0, W1, WALL, at, name
 __all__ = ["ALL_HEARD", "KNOBS", "NOT_READY", "Replica", "Stage", "closed", "only", "told"]
 
 KNOBS: Final = Knobs()
-ALL_HEARD: Final = Reach(ready=True, origins={}, holders={})
-NOT_READY: Final = Reach(ready=False, origins={}, holders={})
+ALL_HEARD: Final = Reach(ready=True, origins={}, holders={}, zones={})
+NOT_READY: Final = Reach(ready=False, origins={}, holders={}, zones={})
 
 
 class Replica:

@@ -29,7 +29,7 @@ KNOBS = Knobs()
 LEASE_MS = KNOBS.gateway_lease_ms
 VECTORS = (VersionVector({entry().origin: entry().stamp}), NOTHING)
 ALICE = user_topic("default", "alice")
-REACH = Reach(ready=True, origins={}, holders={})
+REACH = Reach(ready=True, origins={}, holders={}, zones={})
 
 
 def attachment() -> Attachment:

@@ -83,7 +83,7 @@ def test_an_announcement_is_written_and_answered_with_what_is_there() -> None:
     assert (held.origin, held.holder) == (Origin(W0), G0)
     (told,) = stage.flushes()
     assert (list(told.rows), told.loaded) == ([held], [LOBBY])
-    assert told.reach == Reach(ready=True, origins={}, holders={})
+    assert told.reach == Reach(ready=True, origins={}, holders={}, zones={})
     assert told.vectors == tuple(source.vector for source in stage.machine.maps())
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from crdt import HybridClock, Origin, Stamp, VersionVector, pack_stamp
 from crdt.hlc import COUNTER_MAX
+from presence_actors.core.ids import name_of
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.store import ShardStore
 from presence_actors.errors import InvariantBroken
@@ -182,10 +183,10 @@ def test_a_promise_makes_silence_tell() -> None:
 def test_the_age_of_a_word_is_counted_by_wall_clocks_and_never_negative() -> None:
     """Nobody was heard: no age. A word from a clock ahead of ours has age 0."""
     mine = store()
-    assert mine.word_age_ms(W1, at(0)) is None
+    assert mine.word_age_ms(name_of(W1), at(0)) is None
     mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(0))
-    assert mine.word_age_ms(W1, at(0)) == 0
-    assert mine.word_age_ms(W1, at(350)) == 250
+    assert mine.word_age_ms(name_of(W1), at(0)) == 0
+    assert mine.word_age_ms(name_of(W1), at(350)) == 250
 
 
 # --- invariants

@@ -314,7 +314,9 @@ def test_a_silent_home_makes_a_view_partial_until_it_is_heard_again() -> None:
     bob = entry("bob", origin=W1, holder=G1, written=3)
     stage.hears(stage.replica.says(bob))
     came(stage, "alice")
-    stage.hears(stage.replica.says(reach=Reach(ready=True, origins={W1: SILENT}, holders={})))
+    stage.hears(
+        stage.replica.says(reach=Reach(ready=True, origins={W1: SILENT}, holders={}, zones={}))
+    )
     doubted = view(Quality.PARTIAL, silent=[name(W1)], as_of=SILENT, unreachable=[ref("bob")])
     assert stage.ticks() == [Deliver([carol], doubted)]
     dave = stage.enters("dave")
@@ -331,7 +333,7 @@ def test_two_lives_of_a_silent_place_are_named_once() -> None:
     stage = Stage()
     carol = watcher(stage)
     silent = {W1: SILENT, life("a/w1", 2): SILENT}
-    stage.hears(stage.replica.says(reach=Reach(ready=True, origins=silent, holders={})))
+    stage.hears(stage.replica.says(reach=Reach(ready=True, origins=silent, holders={}, zones={})))
     assert only(stage.ticks(), carol) == view(Quality.PARTIAL, silent=[name(W1)])
 
 
@@ -342,7 +344,7 @@ def test_entries_of_a_silent_gateway_are_in_doubt_but_never_our_own() -> None:
     stage.says(carol, Set(topic="room:lobby"))
     came(stage, "bob")
     silent = {G0: SILENT, G1: SILENT}
-    stage.hears(stage.replica.says(reach=Reach(ready=True, origins={}, holders=silent)))
+    stage.hears(stage.replica.says(reach=Reach(ready=True, origins={}, holders=silent, zones={})))
     assert only(stage.ticks(), carol) == view(
         Quality.PARTIAL, as_of=SILENT, unreachable=[ref("bob")]
     )
@@ -354,7 +356,7 @@ def test_a_view_is_as_old_as_the_oldest_sign_of_what_is_in_doubt() -> None:
     carol = watcher(stage)
     stage.hears(stage.replica.says(entry("bob", origin=W1, holder=G1, written=3)))
     came(stage, "dave")
-    silent = Reach(ready=True, origins={W1: WallMs(SILENT + 5)}, holders={G1: SILENT})
+    silent = Reach(ready=True, origins={W1: WallMs(SILENT + 5)}, holders={G1: SILENT}, zones={})
     stage.hears(stage.replica.says(reach=silent))
     shown = only(stage.ticks(), carol)
     assert isinstance(shown, ViewFrame)
@@ -367,7 +369,7 @@ def test_the_same_reach_again_is_told_to_nobody() -> None:
     stage = Stage()
     watcher(stage)
     stage.hears(stage.replica.says(reach=ALL_HEARD))
-    elsewhere = Reach(ready=True, origins={}, holders={G1: SILENT})
+    elsewhere = Reach(ready=True, origins={}, holders={G1: SILENT}, zones={})
     stage.hears(stage.replica.says(reach=elsewhere))
     assert stage.ticks() == []
 

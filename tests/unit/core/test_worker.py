@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from crdt import Delta, Rows
 from presence_actors.config import Knobs
-from presence_actors.core.effects import Send
-from presence_actors.core.events import ClusterChanged, DeadlineReached, MessagesReceived, Worker
-from presence_actors.core.ids import NodeId, ShardId, name_of
+from presence_actors.core.effects import Dial, Send
+from presence_actors.core.events import (
+    ClusterChanged,
+    DeadlineReached,
+    MessagesReceived,
+    PeerLinked,
+    Worker,
+    WorkerEvent,
+)
+from presence_actors.core.ids import NodeId, ShardId, ZoneId, name_of
 from presence_actors.core.messages import (
     Attach,
     Attached,
@@ -19,6 +27,7 @@ from presence_actors.core.messages import (
     GossipDelta,
     PeerMessage,
     Segment,
+    ZoneReport,
 )
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.worker import WorkerMachine
@@ -52,8 +61,16 @@ def hear(
     machine: WorkerMachine, sender: NodeId, *messages: PeerMessage, now: int = 0
 ) -> list[Send]:
     """What the worker does about a frame."""
-    sends = machine.handle(MessagesReceived(sender, list(messages)), at(now))
+    sends = act(machine, MessagesReceived(sender, list(messages)), now)
     machine.check()
+    return sends
+
+
+def act(machine: WorkerMachine, event: WorkerEvent, now: int = 0) -> list[Send]:
+    """What the worker sends; there is no other zone, so that it dials nobody."""
+    effects = machine.handle(event, at(now))
+    sends = [effect for effect in effects if isinstance(effect, Send)]
+    assert sends == effects
     return sends
 
 
@@ -168,7 +185,7 @@ def test_what_one_replica_has_to_say_goes_out_at_its_deadline_and_once() -> None
     hear(machine, G0, attach(ALL[2]), now=10)
     due = 10 + KNOBS.flush_ms
     assert machine.deadline() == due
-    (sent,) = machine.handle(DeadlineReached(), at(due))
+    (sent,) = act(machine, DeadlineReached(), due)
     assert [message.shard for message in sent.messages if isinstance(message, Segment)] == [ALL[2]]
     assert machine.handle(DeadlineReached(), at(due)) == []
     assert machine.deadline() == KNOBS.gossip_idle_ms
@@ -177,7 +194,7 @@ def test_what_one_replica_has_to_say_goes_out_at_its_deadline_and_once() -> None
 def test_greetings_of_all_shards_to_one_peer_go_in_one_frame() -> None:
     """However many shards two workers share."""
     machine = worker(replicas=2)
-    (sent,) = machine.handle(cluster(W0, W1), at(0))
+    (sent,) = act(machine, cluster(W0, W1))
     assert sent.to == name_of(W1)
     assert [
         (message.shard, message.map)
@@ -195,3 +212,57 @@ def test_a_replica_that_finds_itself_wrong_is_found_by_its_worker() -> None:
     replica._store._live_by_origin.clear()
     with pytest.raises(InvariantBroken):
         machine.check()
+
+
+# Other zones.
+
+FAR = NodeId("b/w0/01")
+OF_B = ZoneReport(ZoneId("b"), 3, [Worker(name_of(FAR), "far host", ("127.0.0.1", 7))])
+
+
+def test_two_workers_that_are_linked_tell_each_other_which_zones_they_know() -> None:
+    """Everything: the other one may be a new life, or of a zone that has just come."""
+    machine = worker()
+    machine.handle(cluster(W0, W1), at(0))
+    machine.handle(MessagesReceived(FAR, [OF_B]), at(0))
+    (sent,) = act(machine, PeerLinked(W1))
+    assert sent.to == name_of(W1)
+    assert [message.zone for message in sent.messages if isinstance(message, ZoneReport)] == [
+        "a",
+        "b",
+    ]
+
+
+def test_news_of_a_zone_are_passed_on_and_its_workers_are_dialled() -> None:
+    """Once: what is known already is neither passed on nor dialled again."""
+    machine = worker()
+    machine.handle(cluster(W0, W1), at(0))
+    effects = machine.handle(MessagesReceived(FAR, [OF_B]), at(0))
+    assert Send(name_of(W1), [OF_B]) in effects
+    assert effects[-1] == Dial({name_of(FAR): ("127.0.0.1", 7)})
+    assert hear(machine, W1, OF_B) == []
+
+
+def test_a_worker_greets_the_replicas_of_another_zone() -> None:
+    """They are replicas of the same shards."""
+    machine = alone()
+    effects = machine.handle(MessagesReceived(FAR, [OF_B]), at(0))
+    effects += machine.handle(DeadlineReached(), at(KNOBS.gossip_idle_ms))
+    greeted = {
+        message.shard
+        for effect in effects
+        if isinstance(effect, Send) and effect.to == name_of(FAR)
+        for message in effect.messages
+        if isinstance(message, GossipDelta)
+    }
+    assert greeted == set(ALL)
+
+
+def test_the_workers_of_a_retired_zone_are_dialled_no_more() -> None:
+    """Until it is restored."""
+    machine = alone()
+    machine.handle(MessagesReceived(FAR, [OF_B]), at(0))
+    retired = msgspec.structs.replace(cluster(W0), version=1, retired=[ZoneId("b")])
+    assert machine.handle(retired, at(1))[-1] == Dial({})
+    restored = msgspec.structs.replace(cluster(W0), version=2)
+    assert machine.handle(restored, at(2))[-1] == Dial({name_of(FAR): ("127.0.0.1", 7)})

@@ -35,14 +35,14 @@ def dialer(
     secret: bytes = SECRET,
     cluster: str = "demo",
     node: NodeId = DIALER_NODE,
-    expected: str = "a/w0",
+    expected: str | None = "a/w0",
     nonce: bytes = b"d" * 32,
 ) -> LinkMachine:
     """The gateway's end of a link."""
     return LinkMachine(
         identity=LinkIdentity(cluster=cluster, node=node, role="gateway", secret=secret),
         side=Side.DIALER,
-        expected=NodeName(expected),
+        expected=None if expected is None else NodeName(expected),
         nonce=nonce,
         limits=LIMITS,
     )
@@ -151,6 +151,13 @@ def test_a_dialer_refuses_whoever_is_not_the_name_it_dialled() -> None:
     assert not any(isinstance(effect, LinkOpened) for effect in ones)
     assert closing(others).code == "name"
     assert closing(others).by_peer
+
+
+def test_a_dialer_that_expects_nobody_takes_whoever_proves_itself() -> None:
+    """So is another zone joined: by an address alone."""
+    ones, others = shake_hands(dialer(expected=None), listener())
+    assert ones == [LinkOpened(LinkPeer(LISTENER_NODE, "worker"))]
+    assert others == [LinkOpened(LinkPeer(DIALER_NODE, "gateway"))]
 
 
 def test_a_node_refuses_a_link_with_its_own_name() -> None:
