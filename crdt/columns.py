@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _DTYPE_OF_WIDTH: Final = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 #: More than any message can hold; keeps sums of lengths far from overflow.
 _LENGTH_MAX: Final = 1 << 40
+_NUMBER_MAX: Final = (1 << 64) - 1
 
 
 def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int]) -> bytes:
@@ -55,6 +56,54 @@ def read_numbers(obj: object, count: int, where: str) -> NDArray[np.uint64]:
     if rest or width not in _DTYPE_OF_WIDTH:
         raise DecodeError(where, f"{len(obj)} bytes do not hold {count} numbers")
     return np.frombuffer(obj, dtype=_DTYPE_OF_WIDTH[width]).astype(np.uint64)
+
+
+def write_spread(numbers: NDArray[np.uint64]) -> dict[str, object]:
+    """Numbers that lie near each other: the least one, and how far each is above it.
+
+    >>> write_spread(np.array([1000, 1007], dtype=np.uint64))["least"]
+    1000
+    """
+    least = int(numbers.min(initial=_NUMBER_MAX)) if len(numbers) else 0
+    above = numbers - np.uint64(least)
+    return {"least": least, "above": write_numbers(above) if above.any() else b""}
+
+
+def read_spread(obj: object, count: int, where: str) -> NDArray[np.uint64]:
+    """``count`` numbers that `write_spread` wrote."""
+    fields = read_map(obj, ("least", "above"), where)
+    least = read_count(fields["least"], _NUMBER_MAX, f"{where}.least")
+    if fields["above"] == b"":
+        return np.full(count, least, dtype=np.uint64)
+    numbers = read_numbers(fields["above"], count, f"{where}.above")
+    if count and int(numbers.max()) > _NUMBER_MAX - least:
+        raise DecodeError(where, "a number has more than 64 bits")
+    numbers += np.uint64(least)
+    return numbers
+
+
+def write_names(names: Sequence[str], index: NDArray[np.int64]) -> dict[str, object]:
+    """Names that repeat: each once, and an index for each row."""
+    return {
+        "count": len(names),
+        "table": write_texts(names),
+        "index": write_numbers(index.view(np.uint64)) if len(names) > 1 else b"",
+    }
+
+
+def read_names(obj: object, count: int, where: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The names that `write_names` wrote, and ``count`` indices."""
+    fields = read_map(obj, ("count", "table", "index"), where)
+    size = read_count(fields["count"], count, f"{where}.count")
+    names = tuple(read_texts(fields["table"], size, f"{where}.table"))
+    if len(frozenset(names)) < size:
+        raise DecodeError(where, "a name comes twice in its table")
+    if fields["index"] == b"" and (size == 1 or not count):
+        return names, np.zeros(count, dtype=np.int64)
+    index = read_numbers(fields["index"], count, f"{where}.index").view(np.int64)
+    if count and int(index.max()) >= size:
+        raise DecodeError(where, f"index {int(index.max())} is beyond a table of {size}")
+    return names, index
 
 
 def write_texts(texts: Sequence[str]) -> dict[str, object]:
