@@ -47,7 +47,8 @@ class Merged:
         rows: int64[n], the rows that changed, in the order applied.
         places: int64[n], where in the batch each of them came from.
         new_count: How many of them are new.
-        lost: int64[m], places in the batch of rows that lost against what the map holds.
+        lost: int64[m], places in the batch of rows that lost against what the map held.  Where a
+            key comes twice in a batch, both may be there, or one beside a change.
         winners: int64[m], the rows that beat them.
         dropped_count: Rows of origins replaced as a whole that were not among those that came.
     """

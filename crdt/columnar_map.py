@@ -135,7 +135,10 @@ class ColumnarMap:
             self.entries.drop(dropped)
             planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
         changed, planned, new_count = carry_out(self.entries, planned)
-        self.advance(delta.new, changed, start)
+        batch = planned.batch
+        covering = seen_of(self.vector.merge(delta.new), batch.origins).take(batch.origin_of)
+        above = changed if (batch.stamps > covering).any() else _NO_ROWS
+        self.advance(delta.new, above, start)
         places, win, lost = planned.places, planned.win, planned.lost
         return Merged(
             rows=changed,
@@ -182,13 +185,15 @@ class ColumnarMap:
 
         Args:
             new: What has been seen, with what was seen before.
-            changed: The rows that changed with it.
+            changed: The rows that changed with it, or at least those of them that it does not
+                cover.
             start: The position of the log before they did.
         """
-        moves = not self.vector.dominates(new)
+        before = self.vector
+        moves = not before.dominates(new)
         if moves:
-            self.vector = self.vector.merge(new)
-        above = self._above(changed)
+            self.vector = before.merge(new)
+        above = self._above(changed, self.vector)
         if len(above):
             self._pending.append(above)
             self._pending_count += len(above)
@@ -198,28 +203,29 @@ class ColumnarMap:
             return
         waiting = np.unique(np.concatenate(self._pending))
         table, log = self.entries.table, self.entries.log
-        waiting = waiting[table.origins.take(waiting) > 0]
-        above = self._above(waiting)
+        # A row that was above the vector may have been dropped since, or beaten by one below it.
+        waiting = self._above(waiting[table.origins.take(waiting) > 0], before)
+        above = self._above(waiting, self.vector)
         self._pending = [above] if len(above) else []
         self._pending_count = len(above)
         covered = np.setdiff1d(waiting, above, assume_unique=True)
         positions = log.positions_of(covered)
-        covered = covered[np.argsort(positions)]
         # What changed in this very call has a position that nobody has seen yet.
-        covered = covered[log.positions_of(covered) <= start]
+        old = positions <= start
+        covered = covered[old][np.argsort(positions[old])]
         if len(covered):
+            self.entries.note_birth(covered, len(covered))
             log.append(covered, new_count=0)
-            self.entries.note_birth(covered, 0)
 
-    def _above(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of these rows that the vector does not cover."""
+    def _above(self, rows: NDArray[np.int64], vector: VersionVector) -> NDArray[np.int64]:
+        """Those of these rows that a vector does not cover."""
         if not len(rows):
             return rows
         table, names = self.entries.table, self.entries.origins
         numbers = table.origins.take(rows)
         components = np.zeros(len(names), dtype=np.uint64)
         used = np.flatnonzero(np.bincount(numbers))
-        components[used] = seen_of(self.vector, [names[number] for number in used.tolist()])
+        components[used] = seen_of(vector, [names[number] for number in used.tolist()])
         return rows[table.stamps.take(rows) > components.take(numbers)]
 
     def _leftovers(
@@ -281,7 +287,7 @@ class ColumnarMap:
             rows, statuses, stamps = rows.take(kept), statuses.take(kept), stamps.take(kept)
         if not entries.log.append(rows, new_count=0):
             last = {row: place for place, row in enumerate(rows.tolist())}
-            kept = np.array(list(last.values()), dtype=np.int64)
+            kept = np.array(sorted(last.values()), dtype=np.int64)
             rows, statuses, stamps = rows.take(kept), statuses.take(kept), stamps.take(kept)
             entries.log.append(rows, new_count=0)
         table.stamps[rows] = stamps

@@ -11,7 +11,6 @@ Every reader here checks what it reads and raises `DecodeError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -108,7 +107,7 @@ def read_names(obj: object, count: int, where: str) -> tuple[tuple[str, ...], ND
 
 def write_texts(texts: Sequence[str]) -> dict[str, object]:
     """Strings as one text and the length of each, in code points."""
-    return {"text": "".join(texts), "lengths": write_numbers([len(text) for text in texts])}
+    return {"text": "".join(texts), "lengths": write_numbers(list(map(len, texts)))}
 
 
 def read_texts(obj: object, count: int, where: str) -> list[str]:
@@ -124,7 +123,7 @@ def read_texts(obj: object, count: int, where: str) -> list[str]:
 
 def write_blobs(blobs: Sequence[bytes]) -> dict[str, object]:
     """Byte strings as one and the length of each."""
-    return {"bytes": b"".join(blobs), "lengths": write_numbers([len(blob) for blob in blobs])}
+    return {"bytes": b"".join(blobs), "lengths": write_numbers(list(map(len, blobs)))}
 
 
 def read_blobs(obj: object, count: int, where: str) -> list[bytes]:
@@ -171,11 +170,11 @@ def read_count(obj: object, count_max: int, where: str) -> int:
     return obj
 
 
-def read_map(obj: object, names: tuple[str, ...], where: str) -> Mapping[object, object]:
+def read_map(obj: object, names: tuple[str, ...], where: str) -> dict[object, object]:
     """A map with exactly these names."""
-    if not isinstance(obj, Mapping):
+    if not isinstance(obj, dict):
         raise DecodeError(where, f"expected a map, got {type(obj).__name__}")
-    if len(obj) != len(names) or any(name not in obj for name in names):
+    if len(obj) != len(names) or not all(map(obj.__contains__, names)):
         raise DecodeError(where, f"expected exactly the fields {', '.join(names)}")
     return obj
 

@@ -339,7 +339,8 @@ def _numbered(
     used = np.flatnonzero(np.bincount(numbers))
     place = np.zeros(int(used[-1]) + 1, dtype=np.int64)
     place[used] = np.arange(len(used))
-    return tuple(names[number] for number in used.tolist()), place.take(numbers)
+    named = names.names
+    return tuple([named[number] for number in used.tolist()]), place.take(numbers)
 
 
 def _id_missing() -> CrdtError:

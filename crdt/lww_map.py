@@ -360,7 +360,7 @@ class LWWMap:
     # Inside.
 
     def _candidates(self, rows: Rows, seen: VersionVector) -> dict[Words, Row]:
-        """The rows that ``seen`` does not cover; of one key the greatest, at its first place."""
+        """The rows that ``seen`` does not cover; of one key the greatest."""
         greatest: dict[Words, Row] = {}
         words_of, covers = self.columns.hasher.words_of, seen.covers
         for row in rows:
@@ -374,6 +374,8 @@ class LWWMap:
             elif rival.key != row.key:
                 raise KeyCollision(rival.key, row.key)
             elif rival.order < row.order:
+                # At its own place among the others, as in a batch of columns.
+                del greatest[words]
                 greatest[words] = row
         if len(rows):
             require_origins(self._entries, tuple(dict.fromkeys(rows.origins)))

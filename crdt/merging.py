@@ -195,12 +195,12 @@ def _require_one_key_each(batch: PackedRows) -> None:
 
 
 def _once_each(
-    batch: PackedRows, win: NDArray[np.int64], rows: NDArray[np.int64]
+    batch: PackedRows, places: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Of the places that win, for each row the greatest, where the first of them was."""
+    """Of these places, for each row that of the greatest."""
     place_of: dict[int, int] = {}
-    for place, row in zip(win.tolist(), rows.tolist(), strict=True):
+    for place, row in zip(places.tolist(), rows.tolist(), strict=True):
         held = place_of.setdefault(row, place)
         if held != place and batch.order_at(held) < batch.order_at(place):
             place_of[row] = place
-    return np.array(list(place_of.values()), dtype=np.int64)
+    return np.array(sorted(place_of.values()), dtype=np.int64)

@@ -130,7 +130,7 @@ class PackedRows:
         )
 
     def greatest_places(self) -> NDArray[np.int64]:
-        """Of each hash the place of the greatest row, where the first of them was.
+        """Of each hash the place of the greatest row, ascending.
 
         Looks at each row in Python: only for batches in which hashes repeat.
         """
@@ -139,7 +139,7 @@ class PackedRows:
             held = place_of.setdefault((topic_word, word), place)
             if held != place and self.order_at(held) < self.order_at(place):
                 place_of[topic_word, word] = place
-        return np.array(list(place_of.values()), dtype=np.int64)
+        return np.array(sorted(place_of.values()), dtype=np.int64)
 
     def order_at(self, place: int) -> tuple[int, int, str]:
         """What decides between this row and another of its key: the greater wins."""
@@ -156,10 +156,10 @@ class PackedRows:
             "secret": self.fingerprint,
             "hashes": self.keys.astype("<u8", copy=False).tobytes(),
             "stamps": write_spread(self.stamps),
-            "origins": write_names(self.origins, self.origin_of),
+            "origins": write_names(*_used(self.origins, self.origin_of)),
             "epochs": write_spread(self.epochs),
             "statuses": write_numbers(self.statuses),
-            "holders": write_names(self.holders, self.holder_of),
+            "holders": write_names(*_used(self.holders, self.holder_of)),
             "ids": _write_ids(self.ids),
             "values": _write_values(self.values),
         }
@@ -269,15 +269,26 @@ def _factored(names: Sequence[Origin] | Sequence[str]) -> tuple[tuple[str, ...],
     return tuple(place_of), np.array(places, dtype=np.int64)
 
 
+def _used(
+    names: tuple[str, ...], index: NDArray[np.int64]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Without the names that no row has, if there are more names than rows could have."""
+    if len(names) <= len(index):
+        return names, index
+    return _factored([names[place] for place in index.tolist()])
+
+
 def _objects(items: Sequence[object]) -> NDArray[np.object_]:
     """A column of objects; `np.array` would make a table of tuples of one length."""
     return np.fromiter(items, dtype=np.object_, count=len(items))
 
 
-def _write_ids(ids: NDArray[np.object_] | None) -> dict[str, object]:
+def _write_ids(ids: NDArray[np.object_] | None) -> dict[str, object] | None:
+    if ids is None:
+        return None
     places: list[int] = []
     keys: list[Key] = []
-    for place, key in enumerate([] if ids is None else ids.tolist()):
+    for place, key in enumerate(ids.tolist()):
         if key is not None:
             places.append(place)
             keys.append(key)
@@ -291,6 +302,8 @@ def _write_ids(ids: NDArray[np.object_] | None) -> dict[str, object]:
 
 
 def _read_ids(obj: object, count: int) -> NDArray[np.object_] | None:
+    if obj is None:
+        return None
     fields = read_map(obj, ("count", "places", "topics", "keys", "sessions"), "packed.ids")
     size = read_count(fields["count"], count, "packed.ids.count")
     keys = list(
@@ -305,10 +318,12 @@ def _read_ids(obj: object, count: int) -> NDArray[np.object_] | None:
     return _spread_out(keys, places, count)
 
 
-def _write_values(values: NDArray[np.object_] | None) -> dict[str, object]:
+def _write_values(values: NDArray[np.object_] | None) -> dict[str, object] | None:
+    if values is None:
+        return None
     places: list[int] = []
     blobs: list[bytes] = []
-    for place, blob in enumerate([] if values is None else values.tolist()):
+    for place, blob in enumerate(values.tolist()):
         if blob:
             places.append(place)
             blobs.append(blob)
@@ -316,6 +331,8 @@ def _write_values(values: NDArray[np.object_] | None) -> dict[str, object]:
 
 
 def _read_values(obj: object, count: int) -> NDArray[np.object_] | None:
+    if obj is None:
+        return None
     fields = read_map(obj, ("count", "places", "blobs"), "packed.values")
     size = read_count(fields["count"], count, "packed.values.count")
     blobs = read_blobs(fields["blobs"], size, "packed.values.blobs")
