@@ -51,6 +51,10 @@ MAPPED = {
     "presence_actors/core": "tests/unit/core",
     "presence_actors/wire": "tests/unit/wire",
 }
+#: {test file: why no module has its name}
+UNMAPPED_TESTS = {
+    "tests/unit/crdt/test_counterexamples.py": "designs that were rejected, and what breaks them",
+}
 #: Where an order that depends on hashing would make two equal runs differ.
 DETERMINISTIC = ("crdt", "presence_actors/core", "presence_actors/wire", "presence_actors/sim")
 #: Names that say nothing of what is inside.
@@ -81,6 +85,7 @@ def test_each_unit_test_of_what_decides_stands_beside_its_module() -> None:
         for source, tests in MAPPED.items()
         for path in python_files(tests)
         if path.name.startswith("test_")
+        and name_of(path) not in UNMAPPED_TESTS
         and not (
             ROOT / source / path.relative_to(ROOT / tests).parent / path.name.removeprefix("test_")
         ).exists()
@@ -88,12 +93,21 @@ def test_each_unit_test_of_what_decides_stands_beside_its_module() -> None:
     assert not report(broken)
 
 
+def _import_lines(path: Path) -> int:
+    """Lines that import: nobody reads them to understand the module."""
+    return sum(
+        (node.end_lineno or 0) - node.lineno + 1
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
 def test_no_module_is_too_long_to_read_in_one_go() -> None:
-    """A module of more than 500 lines is two modules."""
+    """A module of more than 500 lines, its list of imports apart, is two modules."""
     long = {
         name_of(path): lines
         for path in python_files()
-        if (lines := len(text_of(path).splitlines())) > MODULE_LINES_MAX
+        if (lines := len(text_of(path).splitlines()) - _import_lines(path)) > MODULE_LINES_MAX
     }
     broken = [f"{name}: {lines} lines" for name, lines in long.items() if name not in LONG_MODULES]
     assert not report(broken + stale(LONG_MODULES, long))
@@ -221,8 +235,6 @@ def test_ray_is_imported_in_actors_only() -> None:
             continue
         tree = tree_of(path)
         found = [node for node in ast.walk(tree) if _imports_ray(node)]
-        if name_of(path) == "presence_actors/cli.py":
-            found = [node for node in found if node in tree.body]
         broken += [f"{name_of(path)}:{getattr(node, 'lineno', 0)}" for node in found]
     assert not report(broken)
 

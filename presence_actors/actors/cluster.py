@@ -33,6 +33,7 @@ from presence_actors.actors.directory import (
     find_seat,
     seats_of,
 )
+from presence_actors.actors.guard import Guard
 from presence_actors.actors.settings import Secret, Settings
 from presence_actors.actors.state import ClusterState, StateFolder
 from presence_actors.actors.version import require_ray
@@ -60,9 +61,12 @@ _LINK_SECRET_BYTES: Final = 32
 class Cluster:
     """One zone's cluster. Made by `start` or `attach`."""
 
-    def __init__(self, state: ClusterState, folder: StateFolder) -> None:
+    def __init__(
+        self, state: ClusterState, folder: StateFolder, guard: Guard | None = None
+    ) -> None:
         self._state = state
         self._folder = folder
+        self._guard = guard
 
     @classmethod
     def start(
@@ -74,9 +78,10 @@ class Cluster:
         token_key: bytes | None = None,
         allowed_origins: Sequence[str] = (),
         wait: bool = True,
+        tied: bool = False,
         progress: Progress = lambda _stage: None,
     ) -> Self:
-        """Start a cluster; it outlives this process.
+        """Start a cluster; it outlives this process unless it is tied to it.
 
         Args:
             config: Its shape.
@@ -85,6 +90,8 @@ class Cluster:
             token_key: What clients' tokens are signed with.
             allowed_origins: Web origins that may connect beside the gateways' own.
             wait: Whether to return only once all gateways are ready.
+            tied: Whether our own Ray ends when this process does, even if by a crash. Say `stop`
+                before an orderly end all the same.
             progress: Told what is being waited for.
 
         Raises:
@@ -98,23 +105,20 @@ class Cluster:
             _require_none_running(folder)
             if address is None:
                 _require_free_ports(config)
-            progress("Ray")
-            ours = local_ray.start(state_dir) if address is None else None
-            state = ClusterState(
-                config=config, address=ours.address if ours else str(address), local_ray=ours
-            )
-            cluster = cls(state, folder)
+            guard = Guard(state_dir) if address is None else None
             try:
-                cluster._connect()
-                cluster._require_newness()
-            except BaseException:
-                cluster._end_local()
-                raise
-            try:
+                progress("Ray")
+                ours = None if guard is None else local_ray.start(state_dir, begun=guard.watch)
+                address = address if ours is None else ours.address
+                state = ClusterState(config=config, address=str(address), local_ray=ours)
+                cluster = cls(state, folder, guard)
                 cluster._begin(token_key, allowed_origins, wait=wait, progress=progress)
             except BaseException:
-                cluster._end()
+                _release(guard)
+                folder.forget()
                 raise
+            if not tied:
+                _release(guard)
         return cluster
 
     @classmethod
@@ -303,6 +307,7 @@ class Cluster:
                 with contextlib.suppress(Unavailable):
                     self._learn_config()
             self._end()
+            _release(self._guard)
 
     # Inside.
 
@@ -313,6 +318,24 @@ class Cluster:
         *,
         wait: bool,
         progress: Progress,
+    ) -> None:
+        try:
+            self._connect()
+            self._require_newness()
+        except BaseException:
+            # Nothing of ours is there yet; what is there is somebody else's.
+            self._end_local()
+            raise
+        try:
+            self._create(token_key, allowed_origins, progress)
+            if wait:
+                self.wait_ready(progress)
+        except BaseException:
+            self._end()
+            raise
+
+    def _create(
+        self, token_key: bytes | None, allowed_origins: Sequence[str], progress: Progress
     ) -> None:
         link_secret = secrets.token_bytes(_LINK_SECRET_BYTES)
         self._folder.write_link_secret(link_secret)
@@ -325,8 +348,6 @@ class Cluster:
             allowed_origins=tuple(allowed_origins),
         )
         compose.create_supervisor(settings)
-        if wait:
-            self.wait_ready(progress)
 
     def _require_newness(self) -> None:
         """A Ray that we join may have a cluster of this name, started from another machine."""
@@ -416,6 +437,11 @@ class Cluster:
             if not listens or not serves:
                 waiting.append(seat.actor_name)
         return waiting
+
+
+def _release(guard: Guard | None) -> None:
+    if guard is not None:
+        guard.release()
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def create_supervisor(settings: Settings) -> "ActorHandle[Any]":
     """The supervisor of a cluster, created if there is none."""
     from presence_actors.actors.supervisor import SupervisorActor  # noqa: PLC0415
 
-    return _create(SupervisorActor, _options(SUPERVISOR, settings), settings)
+    return _create(SupervisorActor, _options(SUPERVISOR, settings), settings, create_actor)
 
 
 def find_actor(name: str, zone: str) -> "ActorHandle[Any]":

@@ -1,15 +1,18 @@
 """This process's connection to Ray: one at a time."""
 
+import contextlib
 import logging
 import os
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import ray
 
 from presence_actors.actors.settings import namespace_of
-from presence_actors.errors import Unavailable
+from presence_actors.errors import Unavailable, UsageError
 
 _REACH_SECONDS: Final = 5.0
 #: Ray's own patience with what answers but lets nobody in, such as a Ray with another token. By
@@ -24,9 +27,12 @@ _LOOPBACK_ONLY: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 #: What stood in the environment before, to be put back at the end.
 _before: Final[dict[str, str | None]] = {}
 
+#: The address of the Ray that we are connected to; empty if that was somebody else's doing.
+_connected: Final[list[str]] = []
+
 
 def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
-    """Connect this process to the Ray at `address`; nothing to do when it is connected.
+    """Connect this process to the Ray at `address`; nothing to do when it is connected to it.
 
     Args:
         address: `HOST:PORT`, or `auto` for the Ray of this machine.
@@ -35,8 +41,15 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
 
     Raises:
         Unavailable: Nobody answers there, or not to us.
+        UsageError: The process is connected to another Ray.
     """
     if ray.is_initialized():
+        if _connected and _connected != [address]:
+            raise UsageError(
+                f"this process is connected to the Ray at {_connected[0]}, and one at a time is "
+                "all that Ray allows",
+                remedy="disconnect from it first, or use another process",
+            )
         return
     if address != "auto":
         _require_reachable(address)
@@ -45,14 +58,15 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
         os.environ[key] = value
     _reread_settings()
     try:
-        ray.init(
-            address=address,
-            namespace=namespace_of(zone),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Else Ray looks for the node of this machine's outer address, and does not find ours.
-            _node_ip_address="127.0.0.1" if address.startswith("127.") else None,
-        )
+        with _own_termination():
+            ray.init(
+                address=address,
+                namespace=namespace_of(zone),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                # Else Ray looks for a node at this machine's outer address, and finds none.
+                _node_ip_address=address.rpartition(":")[0] if address.startswith("127.") else None,
+            )
     # Ray raises whatever its layers happen to raise: ConnectionError, RuntimeError, RpcError...
     except Exception as error:
         close()
@@ -62,11 +76,26 @@ def open_to(address: str, *, zone: str, settings: Mapping[str, str]) -> None:
             "and RAY_AUTH_TOKEN_PATH",
             where=address,
         ) from error
+    _connected.append(address)
+
+
+@contextlib.contextmanager
+def _own_termination() -> Iterator[None]:
+    """Give SIGTERM back to whoever handled it before: Ray would end the process without asking."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def close() -> None:
     """Disconnect; the cluster goes on."""
     ray.shutdown()
+    _connected.clear()
     for key, value in _before.items():
         if value is None:
             os.environ.pop(key, None)

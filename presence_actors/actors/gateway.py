@@ -30,7 +30,6 @@ class GatewayActor:
             replicas=config.replicas,
             knobs=config.knobs,
             rng=secrets.SystemRandom(),
-            url=self._url,
             now=self._process.born,
         )
         key = settings.token_key

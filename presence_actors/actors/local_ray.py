@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -75,8 +76,12 @@ def settings_of(state_dir: Path) -> dict[str, str]:
     return {**_SETTINGS, **token}
 
 
-def start(state_dir: Path) -> LocalRay:
+def start(state_dir: Path, *, begun: Callable[[LocalRay], None] = lambda _ray: None) -> LocalRay:
     """Start a Ray on free ports and wait until it answers.
+
+    Args:
+        state_dir: Where its token and its log go.
+        begun: Told of its first process at once; the address is not known by then.
 
     Raises:
         Unavailable: It does not start; nothing of it is left.
@@ -99,6 +104,7 @@ def start(state_dir: Path) -> LocalRay:
     _children[process.pid] = process
     started = LocalRay("", process.pid, psutil.Process(process.pid).create_time(), str(folder))
     try:
+        begun(started)
         _wait_until_started(process, log_path)
         address = (folder / _ADDRESS_FILE).read_text().strip()
     except BaseException:

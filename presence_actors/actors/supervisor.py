@@ -7,11 +7,10 @@ the arguments of its constructor alone.
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ray.exceptions import ActorDiedError, RayActorError, RayError
 
-from presence_actors.actors import compose
 from presence_actors.actors.directory import Description, Directory, Fault, Seat, seats_of
 from presence_actors.actors.place import is_restarted
 from presence_actors.actors.process import end_with, log_to_stderr
@@ -33,12 +32,26 @@ _CALL_SECONDS: Final = 2.0
 _CREATE_SECONDS: Final = 30.0
 
 
-class SupervisorActor:
-    """Runs a `Supervision` over the actors of one zone."""
+class CreateActor(Protocol):
+    """Gives the actor at a seat, created if there is none."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __call__(self, seat: Seat, settings: Settings, *, first: bool) -> "ActorHandle[Any]":
+        """Blocks while Ray is asked."""
+        ...
+
+
+class SupervisorActor:
+    """Runs a `Supervision` over the actors of one zone.
+
+    Args:
+        settings: What the cluster is like.
+        create_actor: How a seat is taken.
+    """
+
+    def __init__(self, settings: Settings, create_actor: CreateActor) -> None:
         log_to_stderr()
         self._settings = settings
+        self._create_actor = create_actor
         self._clock = SystemClock()
         self._supervision = Supervision(settings.config, started=self._clock.now().instant)
         self._handles: dict[Seat, ActorHandle[Any]] = {}
@@ -121,7 +134,7 @@ class SupervisorActor:
     async def _take(self, seat: Seat) -> None:
         # Ray's part of it blocks, and this loop has others to look after.
         create = asyncio.to_thread(
-            compose.create_actor, seat, self._settings, first=seat in self._never_taken
+            self._create_actor, seat, self._settings, first=seat in self._never_taken
         )
         async with asyncio.timeout(_CREATE_SECONDS):
             self._handles[seat] = await create

@@ -10,6 +10,7 @@ from typing import Final
 
 import typer
 
+from presence_actors import demo
 from presence_actors.cli import cluster, people
 from presence_actors.errors import ConfigError, PresenceError, UsageError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 cluster.register(app)
 people.register(app)
+demo.register(app)
 
 
 def main() -> None:

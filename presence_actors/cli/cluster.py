@@ -1,7 +1,9 @@
 """`presence up | status | down | fault`: a cluster and its operator."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -113,12 +115,12 @@ def up(  # noqa: PLR0913  # each is an option
         knobs=knobs_of(knob or []),
     ).check()
     token_key = None if jwt_key_file is None else _read_key(jwt_key_file)
-    from presence_actors.actors.version import require_ray  # noqa: PLC0415
+    from presence_actors.actors.version import require_ray
 
     require_ray()
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
-    with _err.status("Starting Ray") as line:
+    with _stages("Starting Ray") as tell:
         cluster = Cluster.start(
             config,
             state_dir=state_dir_of(zone),
@@ -126,7 +128,7 @@ def up(  # noqa: PLR0913  # each is an option
             token_key=token_key,
             allowed_origins=origin or [],
             wait=wait,
-            progress=lambda stage: line.update(f"Waiting for {stage}"),
+            progress=lambda stage: tell(f"Waiting for {stage}"),
         )
         urls = cluster.gateway_urls
     _out.print(f"cluster {zone} {'is up' if wait else 'is starting'}: {', '.join(urls)}")
@@ -148,7 +150,7 @@ def status(
     if as_json:
         typer.echo(msgspec.json.encode(pictures).decode())
         return
-    from presence_actors.cli.tables import tables_of  # noqa: PLC0415
+    from presence_actors.cli.tables import tables_of
 
     for table in tables_of(pictures):
         _out.print(table)
@@ -156,10 +158,10 @@ def status(
 
 def down(*, zone: Zone = "a", address: Address = None) -> None:
     """End a cluster, and the Ray that was started for it."""
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     cluster = Cluster.find(zone, state_dir=state_dir_of(zone), address=address)
-    with _err.status("Ending"):
+    with _stages("Ending"):
         cluster.stop()
     _out.print(f"cluster {zone} is down")
 
@@ -220,13 +222,26 @@ def heal(*, zone: Zone = "a", address: Address = None) -> None:
     _report(_attach(zone, address).heal())
 
 
+@contextlib.contextmanager
+def _stages(first: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is being waited for, for people only.
+
+    Elsewhere it would be noise, and its thread would take signals that the main thread holds back.
+    """
+    if not _err.is_terminal:
+        yield lambda _stage: None
+        return
+    with _err.status(first) as line:
+        yield line.update
+
+
 def _report(untold: list[str]) -> None:
     if untold:
         _err.print(f"{', '.join(untold)} did not answer, and will be told when back")
 
 
 def _attach(zone: str, address: str | None) -> "Cluster":
-    from presence_actors.actors.cluster import Cluster  # noqa: PLC0415
+    from presence_actors.actors.cluster import Cluster
 
     return Cluster.attach(zone, state_dir=state_dir_of(zone), address=address)
 

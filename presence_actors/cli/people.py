@@ -75,7 +75,7 @@ def watch(
     bearer = token or _minted(me, key_file, namespace)
 
     async def run() -> None:
-        from presence_actors.cli.rendering import statuses_table  # noqa: PLC0415
+        from presence_actors.cli.rendering import statuses_table
 
         async with _connected(url, bearer) as client:
             events = client.events()
@@ -141,7 +141,7 @@ def join(  # noqa: PLR0913  # each is an option
     bearer = token or _minted(me, key_file, namespace)
 
     async def run() -> None:
-        from presence_actors.cli.rendering import entries_table  # noqa: PLC0415
+        from presence_actors.cli.rendering import entries_table
 
         async with _connected(url, bearer, device=device, status=status) as client:
             events = client.events()
@@ -169,10 +169,10 @@ def who(
     bearer = token or (None if key is None else _minted("viewer", key_file, namespace))
 
     async def run() -> None:
-        import msgspec  # noqa: PLC0415
+        import msgspec
 
-        from presence_actors.cli.rendering import entries_table  # noqa: PLC0415
-        from presence_actors.core.effects import TopicAnswer  # noqa: PLC0415
+        from presence_actors.cli.rendering import entries_table
+        from presence_actors.core.effects import TopicAnswer
 
         body = await _get_topic(_urls(url)[0], room, bearer)
         if as_json:
@@ -213,7 +213,7 @@ def token(
 
 
 def _minted(user: str, key_file: Path | None, namespace: str, *, ttl_ms: int = 3_600_000) -> str:
-    from presence_actors.edge.tokens import mint  # noqa: PLC0415
+    from presence_actors.edge.tokens import mint
 
     return mint(user, key=_key(key_file), ttl_ms=ttl_ms, namespace=namespace)
 
@@ -259,7 +259,7 @@ def _no_gateway(urls: list[str], reason: str) -> PresenceError:
 async def _connected(
     given: list[str] | None, bearer: str, *, device: str = "cli", status: str = "online"
 ) -> AsyncIterator[PresenceClient]:
-    from presence_actors.client import connect  # noqa: PLC0415
+    from presence_actors.client import connect
 
     urls = _urls(given)
     client = connect(urls, bearer, device=device, status=status, timeout_s=_CONNECT_S)
@@ -274,11 +274,11 @@ async def _connected(
 
 
 async def _get_topic(url: str, room: str, bearer: str | None) -> bytes:
-    import aiohttp  # noqa: PLC0415
-    import yarl  # noqa: PLC0415
+    import aiohttp
+    import yarl
 
-    from presence_actors.client.connector import gateway_url  # noqa: PLC0415
-    from presence_actors.wire.native import FrameRefused, room_topic  # noqa: PLC0415
+    from presence_actors.client.connector import gateway_url
+    from presence_actors.wire.native import FrameRefused, room_topic
 
     try:
         topic = room_topic(room)
@@ -312,7 +312,7 @@ def _http_error(url: str, status: int, body: bytes) -> PresenceError:
 
 async def _print_events(events: EventStream[Event], seconds: float | None) -> None:
     """Print each event until the time is up."""
-    from presence_actors.cli.rendering import clock, line_of  # noqa: PLC0415
+    from presence_actors.cli.rendering import clock, line_of
 
     try:
         async with asyncio.timeout(seconds):

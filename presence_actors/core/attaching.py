@@ -19,6 +19,7 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import Attached, Beat, BeatAck, Detached, PeerMessage
 from presence_actors.core.placement import replicas_of, shard_of
 from presence_actors.core.shard_link import ShardLink
+from presence_actors.core.views import AttachmentView
 
 __all__ = ["Attachments"]
 
@@ -67,6 +68,20 @@ class Attachments:
         """Whether every shard is attached to a replica that may vouch for absence."""
         return all(link.attached and link.reach.ready for link in self._links)
 
+    def inspect(self) -> list[AttachmentView]:
+        """A picture for people and metrics."""
+        return [
+            AttachmentView(
+                shard=link.shard,
+                worker=link.worker,
+                node=link.node,
+                number=link.number,
+                attached=link.attached,
+                ready=link.reach.ready,
+            )
+            for link in self._links
+        ]
+
     # What is heard.
 
     def note_cluster(self, event: ClusterChanged, now: Now) -> None:
@@ -94,8 +109,14 @@ class Attachments:
 
     def note_beat_ack(self, message: BeatAck, now: Now) -> None:
         """A worker answered."""
-        state = self._workers.get(name_of(message.worker))
-        if state is None or (state.node is not None and is_newer(state.node, message.worker)):
+        name = name_of(message.worker)
+        state = self._workers.get(name)
+        if state is None:
+            return
+        late = state.node is not None and is_newer(state.node, message.worker)
+        # One that speaks while the other is silent is no late word of an old life: the clock of
+        # the new life's machine is behind.
+        if late and not self._is_silent(name, now):
             return
         state.heard = now.instant
         state.ready = frozenset(message.ready)
@@ -114,7 +135,9 @@ class Attachments:
     def note_attached(self, message: Attached, now: Now) -> ShardLink | None:
         """A replica took an announcement; the link, if it is the present one."""
         link = self.at(message.shard)
-        if link is None or link.node != message.worker or link.number != message.number:
+        if link is None or message.gateway != self._node:
+            return None
+        if link.node != message.worker or link.number != message.number:
             return None
         link.note_attached(now)
         return link
@@ -122,7 +145,9 @@ class Attachments:
     def note_detached(self, message: Detached, now: Now) -> None:
         """A replica does not know the attachment."""
         link = self.at(message.shard)
-        if link is not None and link.number == message.number and link.worker is not None:
+        if link is None or message.gateway != self._node:
+            return
+        if link.worker is not None and link.number == message.number:
             link.detach(now)
 
     # What falls due.
@@ -136,8 +161,8 @@ class Attachments:
                 instants.append(instant)
         return min(instants)
 
-    def take_beats(self, now: Now) -> list[Send]:
-        """The beats, if it is time for them; silent workers are left first."""
+    def take_beats(self, now: Now, *, may_leave: bool) -> list[Send]:
+        """The beats, if it is time for them; silent workers are left first, if we may judge."""
         if now.instant < self._next_beat:
             return []
         self._next_beat = Instant(now.instant + self._knobs.gateway_beat_ms)
@@ -145,7 +170,7 @@ class Attachments:
         for link in self._links:
             if link.worker is None:
                 continue
-            if self._is_silent(link.worker, now):
+            if may_leave and (self._is_silent(link.worker, now) or self._is_worse(link, now)):
                 link.detach(now)
             elif link.attached:
                 numbers[link.worker][link.shard] = link.number
@@ -208,6 +233,16 @@ class Attachments:
         alive = [name for name in link.candidates if not self._is_silent(name, now)]
         ready = [name for name in alive if link.shard in self._workers[name].ready]
         return next(iter(ready or alive), None)
+
+    def _is_worse(self, link: ShardLink, now: Now) -> bool:
+        """Whether another replica may vouch for absence and the present one may not."""
+        best = self._best(link, now)
+        return (
+            link.worker is not None
+            and best is not None
+            and link.shard not in self._workers[link.worker].ready
+            and link.shard in self._workers[best].ready
+        )
 
     def _is_silent(self, name: NodeName, now: Now) -> bool:
         heard = self._workers[name].heard

@@ -185,7 +185,7 @@ class Attachment:
         self, shard: ShardId, sender: NodeId, sequence: int, body: Operations | Changed | None
     ) -> Segment:
         ack = self.incoming.take_acknowledgement()
-        return Segment(shard, sender, self.number, sequence, ack, body)
+        return Segment(shard, sender, self.gateway, self.number, sequence, ack, body)
 
 
 class Interest:

@@ -19,6 +19,7 @@ Rules:
 from __future__ import annotations
 
 from presence_actors.config import Knobs
+from presence_actors.core.amnesty import Amnesty
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.chance import Rng
 from presence_actors.core.choices import Choices, intent_row, intent_trouble
@@ -41,7 +42,6 @@ from presence_actors.core.ids import (
     ConnectionId,
     NodeId,
     NodeName,
-    SessionId,
     Topic,
     name_of,
 )
@@ -49,6 +49,7 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.limits import (
     BAD_FRAMES_MAX,
+    META_BYTES_MAX,
     RESUME_MAX,
     ROOMS_PER_SESSION_MAX,
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
@@ -65,6 +66,9 @@ from presence_actors.core.sessions import (
     Connection,
     Session,
     merge_patch,
+    meta_size,
+    mint_session,
+    welcome_of,
 )
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.values import (
@@ -72,10 +76,11 @@ from presence_actors.core.values import (
     IntentStatus,
     LeaveReason,
 )
-from presence_actors.core.views import AttachmentView, GatewayView
+from presence_actors.core.views import GatewayView
 from presence_actors.core.vocabulary import (
     Bye,
     ClientMessage,
+    CloseCode,
     Err,
     ErrorCode,
     Goaway,
@@ -91,18 +96,11 @@ from presence_actors.core.vocabulary import (
     Sub,
     Unset,
     Unsub,
-    Welcome,
 )
 from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
 
 __all__ = ["GatewayMachine"]
-
-_CLOSE_BAD = 4400
-_CLOSE_UNAUTHORIZED = 4401
-_CLOSE_REPLACED = 4409
-_CLOSE_IDLE = 4508
-_CLOSE_DRAIN = 1012
 
 
 class GatewayMachine:
@@ -116,14 +114,12 @@ class GatewayMachine:
         replicas: int,
         knobs: Knobs,
         rng: Rng,
-        url: str,
         now: Now,
         host: str = "",
     ) -> None:
         self._node = node
         self._knobs = knobs
         self._rng = rng
-        self._url = url
         self._gateways: dict[NodeName, str] = {}
         self._attachments = Attachments(
             node, host=host, shards=shards, replicas=replicas, knobs=knobs, now=now
@@ -137,6 +133,10 @@ class GatewayMachine:
         self._choices = Choices()
         self._heartbeats = 0
         self._now = now
+        self._due: Instant | None = now.instant
+        self._amnesty = Amnesty(
+            now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
+        )
         self._out: list[GatewayEffect] = []
 
     # The contract.
@@ -144,6 +144,20 @@ class GatewayMachine:
     def handle(self, event: GatewayEvent, now: Now) -> list[GatewayEffect]:
         """Takes in one event; what is to be done about it."""
         self._now = now
+        self._amnesty.note(due=self._due, now=now.instant)
+        if isinstance(event, ClientSent) and isinstance(event.message, Ping):
+            # The most frequent event by far. It moves one lease further away and nothing else, so
+            # nothing falls due by it that did not fall due before.
+            self._on_ping(event.connection, event.message)
+            if self._due is not None and now.instant < self._due:
+                return self._take_out()
+        else:
+            self._take_in(event)
+        self._run_due()
+        self._due = self._next_due()
+        return self._take_out()
+
+    def _take_in(self, event: GatewayEvent) -> None:
         match event:
             case ClientSent(connection=connection, message=message):
                 self._on_client(connection, message)
@@ -157,27 +171,30 @@ class GatewayMachine:
             case ClientRefused(connection=connection):
                 self._on_refused(connection)
             case QueryReceived():
-                self._polling.note_query(event, now)
+                self._polling.note_query(event, self._now)
             case ClusterChanged():
                 self._gateways = dict(sorted(event.gateways.items()))
-                self._attachments.note_cluster(event, now)
+                self._attachments.note_cluster(event, self._now)
             case DrainRequested(reason=reason):
                 self._on_drain(reason)
             case DeadlineReached():
                 pass
-        self._run_due()
+
+    def deadline(self) -> Instant | None:
+        """At or before the earliest of leases, beats, flushes and ticks."""
+        return self._due
+
+    def _take_out(self) -> list[GatewayEffect]:
         out, self._out = self._out, []
         return out
 
-    def deadline(self) -> Instant | None:
-        """The earliest of leases, beats, flushes and ticks."""
+    def _next_due(self) -> Instant | None:
+        tables = (self._leases.deadline(), self._tokens.deadline(), self._holding.deadline())
         instants = [
             self._attachments.deadline(),
             self._watching.deadline(),
-            self._leases.deadline(),
-            self._tokens.deadline(),
-            self._holding.deadline(),
             self._polling.deadline(),
+            *(max(instant, self._amnesty.until) for instant in tables if instant is not None),
         ]
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -204,17 +221,7 @@ class GatewayMachine:
             lingering=self._holding.lingering,
             subscriptions=self._watching.subscriptions,
             topics=len(self._watching),
-            attachments=[
-                AttachmentView(
-                    shard=link.shard,
-                    worker=link.worker,
-                    node=link.node,
-                    number=link.number,
-                    attached=link.attached,
-                    ready=link.reach.ready,
-                )
-                for link in self._attachments
-            ],
+            attachments=self._attachments.inspect(),
             heartbeats=self._heartbeats,
             changes_in=self._holding.changes,
             frames_out=self._watching.frames,
@@ -260,7 +267,7 @@ class GatewayMachine:
         self._renew(connection_id)
         connection.bad_frames += 1
         if connection.bad_frames > BAD_FRAMES_MAX:
-            self._close(connection_id, _CLOSE_BAD, "too many bad frames")
+            self._close(connection_id, CloseCode.BAD, "too many bad frames")
 
     def _close(self, connection_id: ConnectionId, code: int, reason: str) -> None:
         """Closes a connection and treats it as lost at once; what the driver says later is late."""
@@ -288,9 +295,8 @@ class GatewayMachine:
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
             return
         match message:
-            case Ping(t=t):
-                self._heartbeats += 1
-                self._tell(connection_id, Pong(t=t, server_ms=self._now.wall))
+            case Ping():
+                self._on_ping(connection_id, message)
             case Set():
                 self._on_set(connection_id, session, message)
             case Patch():
@@ -307,6 +313,17 @@ class GatewayMachine:
                 connection.said_bye = True
                 self._on_disconnected(connection_id, orderly=True)
 
+    def _on_ping(self, connection_id: ConnectionId, ping: Ping) -> None:
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        self._renew(connection_id)
+        if connection.session is None:
+            self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
+            return
+        self._heartbeats += 1
+        self._tell(connection_id, Pong(t=ping.t, server_ms=self._now.wall))
+
     def _on_hello(self, connection_id: ConnectionId, connection: Connection, hello: Hello) -> None:
         status = EntryStatus.of(hello.status)
         if connection.session is not None:
@@ -315,44 +332,33 @@ class GatewayMachine:
         if status is None or not 0 <= hello.resume <= RESUME_MAX:
             words = "status must be online, away or dnd, and resume a small count"
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, words)
-            self._close(connection_id, _CLOSE_BAD, "bad hello")
+            self._close(connection_id, CloseCode.BAD, "bad hello")
             return
         identity = connection.identity
-        session_id = hello.session or self._mint_session()
+        session_id = hello.session or mint_session(self._now.wall, self._rng)
         key = (str(identity.namespace), str(identity.user), str(session_id))
         session = self._holding.get(key)
         if session is None:
             session = self._holding.admit(identity, hello, session_id, status, self._now)
         elif hello.resume < session.resume:
-            self._close(connection_id, _CLOSE_REPLACED, "this session has been resumed since")
+            self._close(connection_id, CloseCode.REPLACED, "this session has been resumed since")
             return
         else:
             if session.connection is not None:
-                self._close(session.connection, _CLOSE_REPLACED, "replaced by a newer connection")
+                self._close(
+                    session.connection, CloseCode.REPLACED, "replaced by a newer connection"
+                )
             self._holding.resume(session, hello, status, self._now)
         session.connection = connection_id
         connection.session = key
-        self._tell(connection_id, self._welcome(session))
-
-    def _welcome(self, session: Session) -> Welcome:
-        knobs = self._knobs
-        return Welcome(
-            session=session.session,
-            user=session.user,
-            resume=session.resume,
-            since=session.since,
-            heartbeat_ms=knobs.heartbeat_ms,
-            lease_ms=knobs.client_lease_ms,
-            grace_ms=knobs.grace_connection_ms,
-            grace_gateway_ms=knobs.grace_gateway_ms,
-            server_ms=self._now.wall,
+        welcome = welcome_of(
+            session,
+            self._knobs,
             gateway=name_of(self._node),
             gateways=list(self._gateways.values()),
+            wall=self._now.wall,
         )
-
-    def _mint_session(self) -> SessionId:
-        """A session id: its start, so that this survives any gateway, and 96 random bits."""
-        return SessionId(f"{self._now.wall:012x}-{self._rng.getrandbits(96):024x}")
+        self._tell(connection_id, welcome)
 
     def _on_set(self, connection_id: ConnectionId, session: Session, message: Set) -> None:
         if message.status is not None:
@@ -384,9 +390,15 @@ class GatewayMachine:
             return
         held = session.entries.get(topic)
         if held is None:
-            self._refuse_not_joined(connection_id, message.id, message.topic)
+            words = f"not in {message.topic}: say set first"
+            self._refuse(connection_id, message.id, ErrorCode.NOT_JOINED, words)
             return
         meta = merge_patch(held.meta, message.meta)
+        size = meta_size(meta)
+        if size > META_BYTES_MAX:
+            words = f"meta would have {size} bytes; at most {META_BYTES_MAX} are allowed"
+            self._refuse(connection_id, message.id, ErrorCode.TOO_LONG, words)
+            return
         since = self._holding.hold(session, topic, held.since, meta, self._now)
         self._accept(connection_id, message.id, since)
 
@@ -395,7 +407,8 @@ class GatewayMachine:
         if topic is None:
             return
         if topic not in session.entries:
-            self._refuse_not_joined(connection_id, message.id, message.topic)
+            words = f"not in {message.topic}: say set first"
+            self._refuse(connection_id, message.id, ErrorCode.NOT_JOINED, words)
             return
         self._holding.end_entry(session, topic, LeaveReason.LEFT, self._now)
         self._accept(connection_id, message.id, None)
@@ -471,7 +484,9 @@ class GatewayMachine:
 
     def _on_segment(self, sender: NodeId, segment: Segment) -> None:
         link = self._attachments.at(segment.shard)
-        if link is None or link.node != sender or link.number != segment.number:
+        if link is None or segment.receiver != self._node:
+            return
+        if link.node != sender or link.number != segment.number:
             return
         changed, done = link.receive(segment, self._in(self._knobs.resend_ms))
         for request in done:
@@ -488,7 +503,7 @@ class GatewayMachine:
             session = self._holding.note_defeat(row, self._now)
             if session is not None and session.connection is not None:
                 words = "the session was resumed elsewhere"
-                self._close(session.connection, _CLOSE_REPLACED, words)
+                self._close(session.connection, CloseCode.REPLACED, words)
 
     # Polling and draining.
 
@@ -500,18 +515,22 @@ class GatewayMachine:
         if connections:
             self._out.append(Deliver(connections, goaway))
         for connection_id in connections:
-            self._close(connection_id, _CLOSE_DRAIN, reason)
+            self._close(connection_id, CloseCode.DRAIN, reason)
 
     # What falls due.
 
     def _run_due(self) -> None:
         now = self._now
-        self._run_leases()
-        self._out.extend(self._attachments.take_beats(now))
+        may_judge = not self._amnesty.holds(now.instant)
+        if may_judge:
+            self._run_leases()
+        self._out.extend(self._attachments.take_beats(now, may_leave=may_judge))
         for link in self._attachments.take_lost(now):
             self._attach(link)
         for link in self._attachments.take_reach_changes(now):
             self._watching.doubt(link.shard, now)
+        for view in self._watching.take_ended_choices(now):
+            self._holding.note_choice(view, now)
         self._out.extend(self._watching.run_due(now))
         self._out.extend(self._polling.run_due(now))
         for worker, messages in self._attachments.take_messages(now).items():
@@ -520,11 +539,11 @@ class GatewayMachine:
     def _run_leases(self) -> None:
         now = self._now.instant
         for connection_id in self._leases.take_expired(now):
-            self._close(connection_id, _CLOSE_IDLE, "no heartbeat within the lease")
+            self._close(connection_id, CloseCode.IDLE, "no heartbeat within the lease")
         for connection_id in self._tokens.take_expired(now):
             words = "the token has expired: connect with a new one"
             self._refuse(connection_id, None, ErrorCode.TOKEN_EXPIRED, words)
-            self._close(connection_id, _CLOSE_UNAUTHORIZED, "token expired")
+            self._close(connection_id, CloseCode.UNAUTHORIZED, "token expired")
         self._holding.run_due(self._now)
 
     def _attach(self, link: ShardLink) -> None:
@@ -555,12 +574,6 @@ class GatewayMachine:
         message: str,
     ) -> None:
         self._tell(connection_id, Err(code=code, message=message, id=request))
-
-    def _refuse_not_joined(
-        self, connection_id: ConnectionId, request: int | str | None, name: str
-    ) -> None:
-        words = f"not in {name}: say set first"
-        self._refuse(connection_id, request, ErrorCode.NOT_JOINED, words)
 
     def _in(self, span_ms: int) -> Instant:
         return Instant(self._now.instant + span_ms)

@@ -15,6 +15,7 @@ A promise, an empty delta towards our own newest vector, goes out when idle and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from crdt import Delta, LWWMap, Stamp, VersionVector
 from presence_actors.config import Knobs
@@ -25,13 +26,16 @@ from presence_actors.core.messages import GossipAck, GossipDelta, HolderReport
 
 __all__ = ["Flow", "Gossip", "Peer"]
 
+#: Transfers whose late answer still counts.
+_UNANSWERED_MAX: Final = 16
+
 
 class Flow:
     """What one life of a peer has of one of our maps."""
 
     __slots__ = (
         "_after",
-        "_awaited",
+        "_awaits",
         "_reached",
         "_repeat_at",
         "acked",
@@ -48,10 +52,11 @@ class Flow:
         self.transfer = 0
         #: The peer has every row of our log up to here.
         self._after = 0
-        #: The transfer whose answer is due, if one is.
-        self._awaited: int | None = None
-        #: Where in our log the awaited delta ends.
-        self._reached = 0
+        #: Whether the answer to the newest delta is due.
+        self._awaits = False
+        #: {unanswered transfer: where in our log it ends}. A slow answer to an earlier one counts,
+        #: or a link whose way back takes longer than we wait would never get beyond the first part.
+        self._reached: dict[int, int] = {}
         self._repeat_at = Instant(0)
 
     def note_seen(self, seen: VersionVector) -> None:
@@ -59,17 +64,19 @@ class Flow:
         self.acked = seen if self.acked is None else self.acked.merge(seen)
 
     def note_answer(self, transfer: int, *, accepted: bool) -> bool:
-        """The peer answered a delta; whether it was the awaited one."""
-        if transfer != self._awaited:
+        """The peer answered a delta; whether it was an unanswered one."""
+        reached = self._reached.get(transfer)
+        if reached is None:
             return False
-        self._awaited = None
+        self._awaits = False
+        self._reached = {later: at for later, at in self._reached.items() if later > transfer}
         if accepted:
-            self._after = max(self._after, self._reached)
+            self._after = max(self._after, reached)
         return True
 
     def break_off(self) -> None:
         """The peer fell silent: do not wait for its answer, begin again when it is heard."""
-        self._awaited = None
+        self._awaits = False
 
     def lags(self, source: LWWMap) -> bool:
         """Whether there may be rows that the peer lacks."""
@@ -85,7 +92,7 @@ class Flow:
         """
         if self.acked is None or greet:
             return Delta.nothing(clock), 0
-        if self._awaited is not None and now < self._repeat_at:
+        if self._awaits and now < self._repeat_at:
             return None
         rows, reached, complete = source.missing(
             self.acked, after=self._after, limit=GOSSIP_ROWS_MAX
@@ -93,11 +100,14 @@ class Flow:
         new = source.vector if complete else self.acked
         delta = Delta(self.acked, new, rows, clock)
         if len(rows) == 0 and complete:
-            self._awaited = None
+            self._awaits, self._reached = False, {}
             self._after = reached
             return delta, 0
         self.transfer += 1
-        self._awaited, self._reached, self._repeat_at = self.transfer, reached, repeat_at
+        self._awaits, self._repeat_at = True, repeat_at
+        self._reached[self.transfer] = reached
+        if len(self._reached) > _UNANSWERED_MAX:
+            del self._reached[min(self._reached)]
         return delta, self.transfer
 
 
@@ -165,7 +175,12 @@ class Gossip:
     def heed(self, node: NodeId, now: Now, *, ready: bool) -> Peer | None:
         """The peer that speaks, unless it is a stranger or an old life of one."""
         peer = self._peers.get(name_of(node))
-        if peer is None or (peer.node is not None and is_newer(peer.node, node)):
+        if peer is None:
+            return None
+        late = peer.node is not None and is_newer(peer.node, node)
+        # One that speaks while the other is silent is no late word of an old life: the clock of
+        # the new life's machine is behind.
+        if late and not peer.is_silent(now.instant, self._knobs.peer_silence_ms):
             return None
         if peer.node != node:
             self.want_round(now)

@@ -21,7 +21,13 @@ from presence_actors.core.sessions import Session, SessionKey, session_start
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import intent_of
 from presence_actors.core.topic_view import TopicView
-from presence_actors.core.values import EntryStatus, IntentStatus, LeaveReason, Meta
+from presence_actors.core.values import (
+    INTENT_KEY,
+    EntryStatus,
+    IntentStatus,
+    LeaveReason,
+    Meta,
+)
 from presence_actors.core.vocabulary import Hello, Identity
 from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
@@ -71,7 +77,8 @@ class Holding:
     ) -> Session:
         """A session begins here; its entries wait until its user's intent is known.
 
-        Somebody invisible must not be seen for the time of a round trip.
+        Somebody invisible must not be seen for the time of a round trip. If it takes too long,
+        they go out as unsure, and the replica keeps to what was seen of the session before.
         """
         start = session_start(session_id)
         session = Session(
@@ -87,7 +94,7 @@ class Holding:
         view = self._watching.want(session.topic, now)
         view.pins += 1
         self.hold(session, session.topic, session.since, {}, now)
-        if view.loaded:
+        if self._watching.is_known(view):
             self._announce(session, now)
         else:
             self._unannounced.renew(session.key, self._in(self._knobs.snapshot_wait_ms, now))
@@ -154,6 +161,8 @@ class Holding:
     def _announce(self, session: Session, now: Now) -> None:
         self._unannounced.release(session.key)
         session.announced = True
+        view = self._watching.get(session.topic)
+        session.sure = view is not None and self._watching.is_known(view)
         session.hidden = self._is_hidden(session.topic, now)
         self.rewrite(session, now)
 
@@ -179,7 +188,8 @@ class Holding:
 
     def note_choice(self, view: TopicView, now: Now) -> None:
         """The durable records of a user's topic are known, or others."""
-        self.hide(view.topic, hidden=self._is_hidden(view.topic, now), now=now)
+        if self._watching.is_known(view):
+            self.hide(view.topic, hidden=self._is_hidden(view.topic, now), now=now)
 
     def hide(self, topic: Topic, *, hidden: bool, now: Now) -> None:
         """The entries of the user's sessions carry a flag that every view obeys."""
@@ -187,13 +197,17 @@ class Holding:
             session = self._sessions[key]
             if not session.announced:
                 self._announce(session, now)
-            if session.hidden != hidden:
-                session.hidden = hidden
+            if session.hidden != hidden or not session.sure:
+                session.hidden, session.sure = hidden, True
                 self.rewrite(session, now)
 
     def _is_hidden(self, topic: Topic, now: Now) -> bool:
         view = self._watching.get(topic)
-        durable = () if view is None else view.rows[DURABLE].values()
+        if view is None or view.user is None:
+            return False
+        # What was chosen here and is still on its way counts already.
+        waiting = self._attachments.of(topic).unacknowledged((topic, view.user, INTENT_KEY))
+        durable = view.rows[DURABLE].values() if waiting is None else (waiting,)
         return intent_of(durable, now.wall).status == IntentStatus.INVISIBLE
 
     # Defence.

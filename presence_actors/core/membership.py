@@ -42,6 +42,10 @@ class HeardOrigins:
                 known = self._heard.get(origin)
                 self._heard[origin] = Instant(heard if known is None else max(known, heard))
 
+    def meet(self, origin: Origin, now: Now) -> None:
+        """The origin is known to be there: its silence counts from now at the earliest."""
+        self._heard.setdefault(origin, now.instant)
+
     def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
         """Whether nothing was heard of the origin for `after_ms`."""
         heard = self._heard.get(origin)
@@ -64,6 +68,10 @@ class HolderBook:
     def forget(self, reporter: NodeName) -> None:
         """The reporter is silent itself: what it said is no longer known to be so."""
         self._reports.pop(reporter, None)
+
+    def keep_only(self, reporters: list[NodeName]) -> None:
+        """Others are no replicas of the shard any more."""
+        self._reports = {name: self._reports[name] for name in reporters if name in self._reports}
 
     def is_beating(self, gateway: NodeId) -> bool:
         """Whether some replica hears the gateway."""

@@ -120,10 +120,11 @@ class Attach(msgspec.Struct, frozen=True, tag=True):
 
 
 class Attached(msgspec.Struct, frozen=True, tag=True):
-    """The attachment stands."""
+    """The attachment stands. `gateway` is the life that it was made for, as in what follows."""
 
     shard: ShardId
     worker: NodeId
+    gateway: NodeId
     number: int
 
 
@@ -132,6 +133,7 @@ class Detached(msgspec.Struct, frozen=True, tag=True):
 
     shard: ShardId
     worker: NodeId
+    gateway: NodeId
     number: int
 
 
@@ -169,11 +171,13 @@ class Changed(msgspec.Struct, frozen=True, tag=True):
 class Segment(msgspec.Struct, frozen=True, tag=True):
     """One numbered piece of an attachment's stream in either direction; `ack` is cumulative.
 
-    Without a body it only acknowledges (and has the number of the last one sent).
+    Without a body it only acknowledges (and has the number of the last one sent). It names the life
+    that it is for: frames travel by name, and a new life counts its attachments from 1 again.
     """
 
     shard: ShardId
     sender: NodeId
+    receiver: NodeId
     number: int
     sequence: int
     ack: int

@@ -28,7 +28,7 @@ def shard_of(topic: Topic, *, shards: int) -> ShardId:
     """The shard that owns a topic, for the life of the cluster.
 
     >>> shard_of(Topic("default/room:lobby"), shards=16)
-    9
+    8
     """
     return ShardId(_hash(topic) % shards)
 

@@ -32,6 +32,7 @@ from crdt import (
     pack_epoch,
 )
 from presence_actors.config import Knobs
+from presence_actors.core.amnesty import Amnesty
 from presence_actors.core.effects import ReplicaEffect, Send
 from presence_actors.core.epochs import attachment_of
 from presence_actors.core.events import (
@@ -60,6 +61,7 @@ from presence_actors.core.messages import (
 )
 from presence_actors.core.messages import Attached as AttachedMessage
 from presence_actors.core.placement import replicas_of
+from presence_actors.core.status import intent_of
 from presence_actors.core.store import ShardStore
 from presence_actors.core.values import (
     INTENT_KEY,
@@ -70,6 +72,7 @@ from presence_actors.core.values import (
     LeaveReason,
     decode_intent,
     encode_value,
+    settle_status,
 )
 from presence_actors.core.views import PeerLag, ReplicaView
 from presence_actors.errors import InvariantBroken
@@ -96,6 +99,9 @@ class ReplicaMachine:
         self._attached = Attached(knobs)
         self._holders = HolderBook()
         self._reach = Reach(ready=first, origins={}, holders={})
+        self._amnesty = Amnesty(
+            now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
+        )
         self._started = now.instant
         self._ready_at: Instant | None = now.instant if first else None
         self._now = now
@@ -106,6 +112,7 @@ class ReplicaMachine:
     def handle(self, event: ReplicaEvent, now: Now) -> list[ReplicaEffect]:
         """Takes in one event; what is to be done about it."""
         self._now = now
+        self._amnesty.note(due=self._gossip.next_round, now=now.instant)
         match event:
             case MessagesReceived(sender=sender, messages=messages):
                 for message in messages:
@@ -118,7 +125,7 @@ class ReplicaMachine:
         out, self._out = self._out, []
         return out
 
-    def deadline(self) -> Instant | None:
+    def deadline(self) -> Instant:
         """The next gossip round or flush."""
         instants = [self._gossip.next_round]
         for attachment in self._attached:
@@ -159,6 +166,10 @@ class ReplicaMachine:
         """Whether this replica may vouch for absence."""
         return self._ready_at is not None
 
+    def may_serve(self, now: Now) -> bool:
+        """Whether gateways should prefer this replica: it may vouch for absence, and may stamp."""
+        return self.is_ready and self._store.is_clock_usable(now)
+
     def maps(self) -> tuple[LWWMap, LWWMap]:
         """The two maps, to be read by checkers and tests."""
         return self._store.maps
@@ -169,6 +180,7 @@ class ReplicaMachine:
         names = replicas_of(self._shard, event.workers, replicas=self._replicas)
         mine = name_of(self._node)
         self._gossip.note_peers((name for name in names if name != mine), self._now)
+        self._holders.keep_only(names)
 
     def _on_message(self, sender: NodeId, message: PeerMessage) -> None:
         match message:
@@ -239,7 +251,9 @@ class ReplicaMachine:
         if number is None or self._is_stale(attachment, number):
             return
         if attachment is None or attachment.number != number or message.worker != self._node:
-            self._send(name_of(message.gateway), Detached(self._shard, self._node, number))
+            self._send(
+                name_of(message.gateway), Detached(self._shard, self._node, message.gateway, number)
+            )
         else:
             attachment.renew(self._now)
 
@@ -254,10 +268,25 @@ class ReplicaMachine:
         if self._is_stale(held, message.number) or not self._store.is_clock_usable(self._now):
             return
         if held is None or held.number < message.number:
+            if self._has_moved_on(message):
+                self._send(
+                    name_of(gateway), Detached(self._shard, self._node, gateway, message.number)
+                )
+                return
             self._take_announcement(message)
         else:
             held.renew(self._now)
-        self._send(name_of(gateway), AttachedMessage(self._shard, self._node, message.number))
+        self._send(
+            name_of(gateway), AttachedMessage(self._shard, self._node, gateway, message.number)
+        )
+
+    def _has_moved_on(self, message: Attach) -> bool:
+        """Whether the announcement is so late that the gateway has attached elsewhere since.
+
+        Its set is old then, and what is missing from it must not end.
+        """
+        rows = self._store.presence.holder_rows(message.gateway)
+        return any(attachment_of(row.epoch) > message.number for row in rows)
 
     def _take_announcement(self, message: Attach) -> None:
         """The gateway's complete set: what it holds is written, what it does not know ends."""
@@ -281,7 +310,7 @@ class ReplicaMachine:
         if self._is_stale(attachment, message.number):
             return
         if attachment is None or attachment.number != message.number:
-            self._send(name_of(sender), Detached(self._shard, self._node, message.number))
+            self._send(name_of(sender), Detached(self._shard, self._node, sender, message.number))
             return
         attachment.renew(self._now)
         attachment.outgoing.acknowledge(message.ack, repeat_at=self._repeat_at())
@@ -315,7 +344,7 @@ class ReplicaMachine:
                 attachment.keys[row.key] = None
             else:
                 attachment.keys.pop(row.key, None)
-                if held is None or not held.live:
+                if held is not None and not held.live:
                     continue
             if held is not None and (
                 row.epoch < held.epoch or (row.epoch == held.epoch and not held.live)
@@ -324,7 +353,8 @@ class ReplicaMachine:
                 if row.live:
                     attachment.gather_defeat(held, self._flush_due())
                 continue
-            accepted.append(row)
+            flags = None if held is None or not held.live else held.status
+            accepted.append(row._replace(status=settle_status(row.status, flags)))
         self._write(PRESENCE, accepted)
         self._note_last_seen([row for row in accepted if not row.live])
 
@@ -346,8 +376,12 @@ class ReplicaMachine:
         self._write(DURABLE, written)
 
     def _note_last_seen(self, ended: Sequence[Row]) -> None:
-        """The last device of a user went: remember when."""
-        presence = self._store.presence
+        """A device of a user went: remember when.
+
+        Any device, since another replica may be ending the others at the same time. Not while the
+        user is invisible: that would tell, once the choice has ended, that somebody was there.
+        """
+        durable = self._store.durable
         topics = dict.fromkeys(
             row.key[:2] for row in ended if row.key[0].endswith(f"/user:{row.key[1]}")
         )
@@ -357,7 +391,8 @@ class ReplicaMachine:
             [
                 Row((topic, user, LAST_SEEN_KEY), Stamp(0), self._origin, 0, 1, "", value)
                 for topic, user in topics
-                if len(presence.topic_rows(topic)) == 0
+                if intent_of(durable.topic_rows(topic), self._now.wall).status
+                != IntentStatus.INVISIBLE
             ],
         )
 
@@ -420,7 +455,8 @@ class ReplicaMachine:
         idle = self._gossip.is_idle_round(self._now)
         if idle:
             self._store.promise(self._now)
-            self._sweep()
+            if not self._amnesty.holds(self._now.instant):
+                self._sweep()
         messages = self._gossip.round(
             self._store.maps,
             self._store.clock.last,
@@ -463,7 +499,7 @@ class ReplicaMachine:
         if age < self._knobs.grace_gateway_ms:
             return
         for origin in self._store.origins():
-            if not is_newer(self._node, origin):
+            if not self._is_old_life_of_ours(origin):
                 continue
             for row in self._store.presence.origin_rows(origin):
                 holder = NodeId(row.holder)
@@ -473,9 +509,20 @@ class ReplicaMachine:
                 ):
                     self._end(row, _GATEWAY_LOST)
 
+    def _is_old_life_of_ours(self, origin: Origin) -> bool:
+        """Whether a life of this worker wrote it that is over, whatever its clock said."""
+        if origin == self._origin or name_of(origin) != name_of(self._node):
+            return False
+        after_ms = self._knobs.unreachable_after_ms
+        return is_newer(self._node, origin) or self._store.is_silent(
+            origin, self._now, after_ms=after_ms
+        )
+
     def _reach_now(self) -> Reach:
         knobs = self._knobs
-        origins = self._store.silent_origins(self._now, after_ms=knobs.unreachable_after_ms)
+        peers = [peer.node for _, peer in self._gossip if peer.node is not None]
+        after_ms = knobs.unreachable_after_ms
+        origins = self._store.silent_origins(peers, self._now, after_ms=after_ms)
         holders = {
             gateway: since
             for gateway, since in self._holders.silent().items()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from crdt import Origin, Row, Stamp, epoch_resume
+from presence_actors.config import Knobs
+from presence_actors.core.chance import Rng
 from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import (
     ConnectionId,
@@ -26,9 +30,19 @@ from presence_actors.core.values import (
     encode_value,
     pack_status,
 )
-from presence_actors.core.vocabulary import Identity
+from presence_actors.core.vocabulary import Identity, Welcome
 
-__all__ = ["Connection", "HeldEntry", "Session", "SessionKey", "merge_patch", "session_start"]
+__all__ = [
+    "Connection",
+    "HeldEntry",
+    "Session",
+    "SessionKey",
+    "merge_patch",
+    "meta_size",
+    "mint_session",
+    "session_start",
+    "welcome_of",
+]
 
 SessionKey = tuple[str, str, str]
 _NO_STAMP = Stamp(0)
@@ -49,6 +63,11 @@ def session_start(session: str) -> WallMs | None:
         return WallMs(int(head, 16))
     except ValueError:
         return None
+
+
+def mint_session(wall: WallMs, rng: Rng) -> SessionId:
+    """A session id: its start, so that this survives any gateway, and 96 random bits."""
+    return SessionId(f"{wall:012x}-{rng.getrandbits(96):024x}")
 
 
 class Connection:
@@ -97,6 +116,7 @@ class Session:
         "session",
         "since",
         "status",
+        "sure",
         "user",
     )
 
@@ -120,6 +140,8 @@ class Session:
         self.connection: ConnectionId | None = None
         self.entries: dict[Topic, HeldEntry] = {}
         self.hidden = False
+        #: Whether `hidden` is known, and not only guessed.
+        self.sure = False
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
         self.replaced = False
@@ -161,7 +183,7 @@ class Session:
             stamp=_NO_STAMP,
             origin=_NO_ORIGIN,
             epoch=held.epoch,
-            status=pack_status(self.status, hidden=self.hidden),
+            status=pack_status(self.status, hidden=self.hidden, unsure=not self.sure),
             holder=holder,
             value=encode_value(value),
         )
@@ -182,6 +204,30 @@ class Session:
         """The rooms it is in."""
         own = self.topic
         return (topic for topic in self.entries if topic != own)
+
+
+def welcome_of(
+    session: Session, knobs: Knobs, *, gateway: str, gateways: list[str], wall: WallMs
+) -> Welcome:
+    """What a client is told when its session stands."""
+    return Welcome(
+        session=session.session,
+        user=session.user,
+        resume=session.resume,
+        since=session.since,
+        heartbeat_ms=knobs.heartbeat_ms,
+        lease_ms=knobs.client_lease_ms,
+        grace_ms=knobs.grace_connection_ms,
+        grace_gateway_ms=knobs.grace_gateway_ms,
+        server_ms=wall,
+        gateway=gateway,
+        gateways=gateways,
+    )
+
+
+def meta_size(meta: Meta) -> int:
+    """Bytes of a meta as JSON: single patches that are small enough can add up."""
+    return len(msgspec.json.encode(meta))
 
 
 def merge_patch(target: Meta, patch: Meta) -> Meta:

@@ -96,6 +96,16 @@ class ShardLink:
             self.waiting_requests.append((0, request))
         self._want(due)
 
+    def unacknowledged(self, key: Key) -> Row | None:
+        """The newest version of a durable record that no replica has confirmed, if there is one."""
+        if key in self._durable:
+            return self._durable[key]
+        for _, operations in reversed(self._sent):
+            for row in operations.durable:
+                if row.key == key:
+                    return row
+        return None
+
     def watch(self, topic: Topic, due: Instant) -> None:
         """A topic is wanted."""
         self._unwatch.pop(topic, None)
@@ -130,6 +140,12 @@ class ShardLink:
             for row in operations.durable:
                 self._durable.setdefault(row.key, row)
         self._sent = []
+        if self._announcement is not None:
+            # It was not answered: the ends in it may not have been heard of.
+            for row in self._announcement.rows:
+                if not row.live:
+                    self._rows.setdefault(row.key, row)
+            self._announcement = None
         self.waiting_requests = [(0, request) for _, request in self.waiting_requests]
         self._want(now.instant)
 
@@ -256,4 +272,5 @@ class ShardLink:
 
     def _segment(self, sender: NodeId, sequence: int, body: Operations | Changed | None) -> Segment:
         ack = self._incoming.take_acknowledgement()
-        return Segment(self.shard, sender, self.number, sequence, ack, body)
+        receiver = self.node or NodeId("")
+        return Segment(self.shard, sender, receiver, self.number, sequence, ack, body)

@@ -6,7 +6,7 @@ Local writes and deltas from peers take the same road, `LWWMap.apply`; only its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from crdt import (
     BaseNotSeen,
@@ -63,15 +63,30 @@ class ShardStore:
         return [Origin(origin) for origin in sorted(self._live_by_origin)]
 
     def is_clock_usable(self, now: Now) -> bool:
-        """Whether our wall clock is near enough to what we have seen for stamping."""
-        return stamp_wall(self.clock.last) <= now.wall + self._drift_ms_max
+        """Whether our wall clock is near enough to what we have seen for stamping.
 
-    def silent_origins(self, now: Now, *, after_ms: int) -> dict[NodeId, WallMs]:
-        """Origins of live entries that were not heard for so long, each with its last word."""
+        By a millisecond more than the bound: what is stamped now must stay within it, and may
+        carry into the next millisecond.
+        """
+        return stamp_wall(self.clock.last) < now.wall + self._drift_ms_max
+
+    def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
+        """Whether nothing was heard of an origin for so long."""
+        return self._heard.is_silent(origin, now, after_ms=after_ms)
+
+    def silent_origins(
+        self, peers: Collection[NodeId], now: Now, *, after_ms: int
+    ) -> dict[NodeId, WallMs]:
+        """Who was not heard for so long, each with its last word: origins of live entries, peers.
+
+        A silent peer counts even if it has no entry here: it may have taken some in since.
+        """
         vector = self.presence.vector
+        for node in peers:
+            self._heard.meet(Origin(node), now)
         return {
             NodeId(origin): WallMs(stamp_wall(vector[origin]))
-            for origin in self.origins()
+            for origin in sorted({*self.origins(), *(Origin(node) for node in peers)})
             if origin != self._origin and self._heard.is_silent(origin, now, after_ms=after_ms)
         }
 

@@ -12,7 +12,8 @@ import hashlib
 from collections.abc import Callable
 
 from crdt import Row, VersionVector
-from presence_actors.core.ids import ConnectionId, ShardId, Topic, UserId
+from crdt.hlc import stamp_wall
+from presence_actors.core.ids import ConnectionId, ShardId, Topic, UserId, name_of
 from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.limits import ENTRIES_PER_PART_MAX, TOMBSTONES_PER_TOPIC_VIEW_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
@@ -50,21 +51,26 @@ def entry_ref(key: Key) -> str:
 class Waiting:
     """A subscriber that has not had its first frame."""
 
-    __slots__ = ("cursor", "until")
+    __slots__ = ("cursor", "until", "warned")
 
     def __init__(self, cursor: VersionVector | None, until: Instant) -> None:
         self.cursor = cursor
         #: When it is told that it has to wait; None once it was.
         self.until: Instant | None = until
+        #: Whether it was told that the view is starting, and must hear when it no longer is.
+        self.warned = False
 
 
 class TopicView:
     """One topic: `namespace/room:lobby` as topic, `room:lobby` as name."""
 
     __slots__ = (
+        "_ahead",
+        "_ahead_of_us",
         "_dirty",
         "_dropped",
         "_removed",
+        "_unknown_leaves",
         "cursor_sent_at",
         "doubtful",
         "loaded",
@@ -92,6 +98,12 @@ class TopicView:
         self._dropped = VersionVector()
         self.loaded = False
         self.subscribers: dict[ConnectionId, None] = {}
+        #: Subscribers that may have seen more elsewhere than we have, each with the time until
+        #: which it can have done so, and all that their cursors cover. They may know entries that
+        #: we never did, and must hear of their ends, too.
+        self._ahead: dict[ConnectionId, WallMs] = {}
+        self._ahead_of_us = VersionVector()
+        self._unknown_leaves: list[Leave] = []
         self.waiting: dict[ConnectionId, Waiting] = {}
         #: Sessions of this gateway that need the topic themselves.
         self.pins = 0
@@ -114,6 +126,21 @@ class TopicView:
     def is_wanted(self) -> bool:
         """Whether anybody at this gateway needs the topic."""
         return bool(self.subscribers or self.waiting or self.pins)
+
+    def drop(self, connection: ConnectionId) -> None:
+        """The client hears no more of the topic."""
+        self.subscribers.pop(connection, None)
+        self.waiting.pop(connection, None)
+        self._ahead.pop(connection, None)
+
+    def note_resumed(self, connection: ConnectionId, seen: VersionVector, until: WallMs) -> None:
+        """A subscriber continues from a cursor.
+
+        What it knows may be newer than the cursor, since not every frame has one, and all of it
+        may be news to us. But it is not newer than `until`.
+        """
+        self._ahead[connection] = until
+        self._ahead_of_us = self._ahead_of_us.merge(seen)
 
     def merge(self, which: int, row: Row) -> bool:
         """Takes a row in; whether it was news."""
@@ -153,6 +180,8 @@ class TopicView:
             old = self.shown.get(key)
             new = None if row is None else _visible(row)
             if new == old:
+                if row is not None and new is None and self._ahead:
+                    self._unknown_leaves.append(_leave(key, row))
                 continue
             if new is None:
                 del self.shown[key]
@@ -164,6 +193,24 @@ class TopicView:
         if not (joins or updates or leaves):
             return None
         return Diff(topic=self.name, joins=joins, updates=updates, leaves=leaves)
+
+    def take_unknown_leaves(self, ours: VersionVector) -> tuple[list[ConnectionId], Diff] | None:
+        """Ends of entries that we never showed, for subscribers that may have seen them elsewhere.
+
+        Nobody is ahead any more once we have seen all that they can have seen.
+        """
+        if not self._ahead:
+            return None
+        hearers, leaves = list(self._ahead), self._unknown_leaves
+        self._unknown_leaves = []
+        if ours.dominates(self._ahead_of_us):
+            whole = _whole_until(ours)
+            self._ahead = {who: until for who, until in self._ahead.items() if until > whole}
+        if not self._ahead:
+            self._ahead_of_us = VersionVector()
+        if not (hearers and leaves):
+            return None
+        return hearers, Diff(topic=self.name, leaves=leaves)
 
     def snapshot(self, cursor: str | None) -> list[Snap]:
         """What is shown, in parts."""
@@ -224,6 +271,12 @@ class TopicView:
         """Entries and durable records of a user's topic."""
         self._dirty = {}
         return list(self.rows[PRESENCE].values()), list(self.rows[DURABLE].values())
+
+
+def _whole_until(vector: VersionVector) -> WallMs:
+    """Up to when a vector lacks nothing of any place: the oldest of their newest words."""
+    newest = {name_of(origin): stamp for origin, stamp in vector.items()}
+    return WallMs(min((stamp_wall(stamp) for stamp in newest.values()), default=0))
 
 
 def _visible(row: Row) -> Entry | None:

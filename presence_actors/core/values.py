@@ -42,6 +42,7 @@ __all__ = [
     "entry_status",
     "is_hidden",
     "pack_status",
+    "settle_status",
 ]
 
 Meta = dict[str, object]
@@ -53,6 +54,10 @@ LAST_SEEN_KEY: Final = "last_seen"
 
 #: Flag in a live row's status byte: its user chose to be invisible; every view skips it.
 HIDDEN: Final = 0x40
+#: Flag in a row on its way to a replica: whether its user is invisible is not known here. The
+#: replica takes the flag of the entry that it holds; without one it hides, since a wrong guess must
+#: not show anybody.
+UNSURE: Final = 0x20
 _STATUS_MASK: Final = 0x0F
 
 
@@ -160,13 +165,25 @@ def decode_last_seen(value: bytes) -> LastSeenValue:
     return _LAST_SEEN.decode(value)
 
 
-def pack_status(status: EntryStatus, *, hidden: bool = False) -> int:
+def pack_status(status: EntryStatus, *, hidden: bool = False, unsure: bool = False) -> int:
     """The status byte of a live row.
 
     >>> entry_status(pack_status(EntryStatus.AWAY, hidden=True))
     <EntryStatus.AWAY: 1>
     """
-    return int(status) | (HIDDEN if hidden else 0)
+    return int(status) | (HIDDEN if hidden else 0) | (UNSURE if unsure else 0)
+
+
+def settle_status(packed: int, held: int | None) -> int:
+    """The status byte to be kept, given that of the live entry it replaces, if there is one.
+
+    >>> new = pack_status(EntryStatus.AWAY, unsure=True)
+    >>> is_hidden(settle_status(new, None)), is_hidden(settle_status(new, 2))
+    (True, False)
+    """
+    if not packed & UNSURE:
+        return packed
+    return packed & ~(UNSURE | HIDDEN) | (HIDDEN if held is None else held & HIDDEN)
 
 
 def entry_status(packed: int) -> EntryStatus:

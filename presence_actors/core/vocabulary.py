@@ -20,6 +20,7 @@ from presence_actors.core.values import Meta
 __all__ = [
     "Bye",
     "ClientMessage",
+    "CloseCode",
     "Diff",
     "Entry",
     "Err",
@@ -71,6 +72,16 @@ class ErrorCode(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105  # a code, not a secret
     TOO_BIG = "too_big"
+
+
+class CloseCode(enum.IntEnum):
+    """With what a gateway closes: 44xx is final, 45xx may be tried again later."""
+
+    DRAIN = 1012
+    BAD = 4400
+    UNAUTHORIZED = 4401
+    REPLACED = 4409
+    IDLE = 4508
 
 
 class Quality(enum.StrEnum):

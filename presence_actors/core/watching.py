@@ -73,6 +73,10 @@ class Watching:
         """Whether what the view shows is what is known."""
         return view.loaded and view.topic not in self._due
 
+    def is_known(self, view: TopicView) -> bool:
+        """Whether what the rows do not say is not so."""
+        return view.loaded and self._link(view).reach.ready
+
     # Who wants what.
 
     def want(self, topic: Topic, now: Now) -> TopicView:
@@ -91,7 +95,7 @@ class Watching:
         """The client gets the topic's state on the next tick, and its changes from there on."""
         view = self.want(topic, now)
         until = Instant(now.instant + self._knobs.snapshot_wait_ms)
-        view.subscribers.pop(connection, None)
+        view.drop(connection)
         view.waiting[connection] = Waiting(cursor, until)
         if view.topic not in self._loading:
             self._loading.renew(topic, until)
@@ -102,8 +106,7 @@ class Watching:
         """The client hears no more of the topic."""
         view = self._views.get(topic)
         if view is not None:
-            view.subscribers.pop(connection, None)
-            view.waiting.pop(connection, None)
+            view.drop(connection)
             self.settle(view, now)
 
     def settle(self, view: TopicView, now: Now) -> None:
@@ -133,8 +136,15 @@ class Watching:
                 if view.user is not None:
                     choices[view.topic] = view
         if changed.reach is not None and changed.reach != link.reach:
+            became_ready = changed.reach.ready and not link.reach.ready
             link.reach = changed.reach
             self.doubt(link.shard, now)
+            if became_ready:
+                choices.update(
+                    (topic, view)
+                    for topic, view in self._views.items()
+                    if view.shard == link.shard and view.user is not None and view.pins
+                )
         return list(choices.values())
 
     def doubt(self, shard: ShardId, now: Now) -> None:
@@ -161,6 +171,13 @@ class Watching:
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
+    def take_ended_choices(self, now: Now) -> list[TopicView]:
+        """Users' topics whose choice has just ended by itself."""
+        ended = [self._views[topic] for topic in self._choices.take_expired(now.instant)]
+        for view in ended:
+            self._touch(view, now)
+        return ended
+
     def run_due(self, now: Now) -> list[Deliver]:
         """What subscribers are to be told now."""
         for topic in self._unwanted.take_expired(now.instant):
@@ -172,10 +189,9 @@ class Watching:
                 self._loading.release(topic)
                 due = Instant(now.instant + self._knobs.flush_ms)
                 self._attachments.of(topic).unwatch(topic, due)
-        for table in (self._choices, self._loading):
-            for topic in table.take_expired(now.instant):
-                self._touch(self._views[topic], now)
-                self._tick_at = now.instant
+        for topic in self._loading.take_expired(now.instant):
+            self._touch(self._views[topic], now)
+            self._tick_at = now.instant
         if self._tick_at is None or now.instant < self._tick_at:
             return []
         self._tick_at = None
@@ -213,6 +229,9 @@ class Watching:
                 view.cursor_sent_at = now.instant
                 diff = msgspec.structs.replace(diff, cursor=self._cursor(view))
             yield Deliver(told, diff)
+        unknown = view.take_unknown_leaves(self._link(view).vectors[PRESENCE])
+        if unknown is not None:
+            yield Deliver(*unknown)
         if view.doubtful or diff is not None or view.shown_view is None:
             frame = self.judge(view)
             if told and frame != view.shown_view:
@@ -232,21 +251,27 @@ class Watching:
             if late:
                 yield Deliver(list(late), judged)
             # They wait on, and need not be told again.
-            view.waiting.update(late)
+            for connection, waiting in late.items():
+                waiting.warned = True
+                view.waiting[connection] = waiting
             return
         fresh = self._take_waiting(view, all_of_them=True, now=now)
         if not fresh:
             return
-        if judged.quality != Quality.COMPLETE:
-            yield Deliver(list(fresh), judged)
+        partial = judged.quality != Quality.COMPLETE
+        hearers = [connection for connection, waiting in fresh.items() if partial or waiting.warned]
+        if hearers:
+            yield Deliver(hearers, judged)
         cursor = self._cursor(view)
+        newest = WallMs(now.wall + self._knobs.drift_ms_max)
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
             seen = waiting.cursor
             resumed = None if seen is None else view.resumption(seen, cursor)
-            if resumed is None:
+            if seen is None or resumed is None:
                 plain.append(connection)
             else:
+                view.note_resumed(connection, seen, newest)
                 yield Deliver([connection], resumed)
         if plain:
             for part in view.snapshot(cursor):

@@ -46,6 +46,8 @@ class WorkerMachine:
         self._knobs = knobs
         self._first = first
         self._replicas: dict[ShardId, ReplicaMachine] = {}
+        #: {shard: deadline of its replica}: one that nothing happened to need not be asked again.
+        self._deadlines: dict[ShardId, Instant] = {}
         self._now = now
 
     def handle(self, event: WorkerEvent, now: Now) -> list[ReplicaEffect]:
@@ -54,20 +56,18 @@ class WorkerMachine:
         batch = _Batch()
         match event:
             case MessagesReceived():
-                self._on_messages(event, now, batch)
+                self._on_messages(event, batch)
             case ClusterChanged():
                 self._on_cluster(event, now, batch)
             case DeadlineReached():
-                for replica in self._replicas.values():
-                    deadline = replica.deadline()
-                    if deadline is not None and deadline <= now.instant:
-                        batch.take(replica.handle(event, now))
+                for shard, due in list(self._deadlines.items()):
+                    if due <= now.instant:
+                        self._hand(shard, event, batch)
         return batch.sends()
 
     def deadline(self) -> Instant | None:
         """The earliest deadline of the replicas."""
-        instants = (replica.deadline() for replica in self._replicas.values())
-        return min((instant for instant in instants if instant is not None), default=None)
+        return min(self._deadlines.values(), default=None)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if one of the replicas finds itself wrong."""
@@ -108,10 +108,16 @@ class WorkerMachine:
                 )
         # What comes later (a shard that moved here) has to synchronise like any newcomer.
         self._first = False
-        for replica in self._replicas.values():
-            batch.take(replica.handle(event, now))
+        for shard in self._replicas:
+            self._hand(shard, event, batch)
 
-    def _on_messages(self, event: MessagesReceived, now: Now, batch: _Batch) -> None:
+    def _hand(self, shard: ShardId, event: WorkerEvent, batch: _Batch) -> None:
+        """One replica handles an event."""
+        replica = self._replicas[shard]
+        batch.take(replica.handle(event, self._now))
+        self._deadlines[shard] = replica.deadline()
+
+    def _on_messages(self, event: MessagesReceived, batch: _Batch) -> None:
         by_shard: dict[ShardId, list[PeerMessage]] = {}
         for message in event.messages:
             match message:
@@ -121,13 +127,12 @@ class WorkerMachine:
                     if message.shard in self._replicas:
                         by_shard.setdefault(message.shard, []).append(message)
                     elif isinstance(message, Attach | Segment):
-                        detached = Detached(message.shard, self._node, message.number)
+                        detached = Detached(message.shard, self._node, event.sender, message.number)
                         batch.take([Send(name_of(event.sender), [detached])])
                 case _:
                     pass  # Meant for a gateway.
         for shard, messages in by_shard.items():
-            part = MessagesReceived(event.sender, messages)
-            batch.take(self._replicas[shard].handle(part, now))
+            self._hand(shard, MessagesReceived(event.sender, messages), batch)
 
     def _on_beat(
         self,
@@ -139,7 +144,7 @@ class WorkerMachine:
         for shard in beat.attachments:
             if shard in self._replicas:
                 by_shard.setdefault(shard, []).append(beat)
-        ready = [shard for shard, replica in self._replicas.items() if replica.is_ready]
+        ready = [shard for shard, replica in self._replicas.items() if replica.may_serve(self._now)]
         batch.take([Send(name_of(sender), [BeatAck(self._node, ready)])])
 
 

@@ -47,6 +47,10 @@ class Network:
         """The receiver hears nothing more of the sender."""
         self._cuts[(sender, receiver)] = None
 
+    def join(self, sender: NodeName, receiver: NodeName) -> None:
+        """The receiver hears the sender again."""
+        self._cuts.pop((sender, receiver), None)
+
     def heal(self) -> None:
         """Everybody hears everybody."""
         self._cuts = {}

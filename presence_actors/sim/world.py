@@ -198,7 +198,6 @@ class World:
                 replicas=config.replicas,
                 knobs=config.knobs,
                 rng=Random(self.random.getrandbits(64)),
-                url=self.url_of(name),
                 now=now,
             )
         self.processes[name] = _Process(name, node, machine)
@@ -325,6 +324,16 @@ class World:
     def heal(self) -> None:
         """Everybody hears everybody."""
         self._network.heal()
+
+    def heal_between(
+        self, left: list[NodeName], right: list[NodeName], *, one_way: bool = False
+    ) -> None:
+        """Those on the left hear those on the right, and (unless one-way) the reverse."""
+        for one in left:
+            for other in right:
+                self._network.join(other, one)
+                if not one_way:
+                    self._network.join(one, other)
 
     def set_faults(self, faults: Faults) -> None:
         """What may happen to frames from now on."""

