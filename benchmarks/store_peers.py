@@ -45,7 +45,7 @@ def loro_figures(entries: int) -> list[tuple[str, float, str]]:
             source.set(f"{number % entries:016x}", {"status": 2 + turn, "stamp": number})
         blob = source.encode_all()
         times.append(cpu_ns(lambda blob=blob: store.apply(blob), BATCH))  # type: ignore[misc]
-    return [("loro EphemeralStore apply", sorted(times)[REPEATS // 2], "ns/row")]
+    return [("loro_apply", sorted(times)[REPEATS // 2], "ns/row")]
 
 
 def pycrdt_figures() -> list[tuple[str, float, str]]:
@@ -63,7 +63,7 @@ def pycrdt_figures() -> list[tuple[str, float, str]]:
         for blob in blobs:
             target.apply_awareness_update(blob, "peer")
 
-    return [("pycrdt Awareness apply", cpu_ns(run, len(blobs)), "ns/row")]
+    return [("pycrdt_apply_one", cpu_ns(run, len(blobs)), "ns/row")]
 
 
 @contextlib.contextmanager
@@ -115,4 +115,4 @@ def redis_figures(entries: int) -> list[tuple[str, float, str]]:
         # The kernel counts CPU in ticks of 10 ms: many pipelines make a figure.
         renewals = [f"EXPIRE k{number:015} 900\r\n" for number in range(0, step * BATCH, step)]
         times = [pipeline(renewals * 5) for _ in range(9)]
-        return [("redis EXPIRE, server CPU", sorted(times)[4], "ns/row")]
+        return [("redis_expire_server", sorted(times)[4], "ns/row")]

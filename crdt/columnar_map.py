@@ -68,6 +68,10 @@ class ColumnarMap:
         """The row of each hashed key of uint64[n, 2]; 0 where there is none."""
         return self.entries.find(keys)
 
+    def uncovered_count(self) -> int:
+        """How many rows are above the vector: what came in parts so far."""
+        return len(self._waiting())
+
     def missing(
         self, seen: VersionVector, *, after: int = 0, limit: int | None = None
     ) -> tuple[PackedRows, int, bool]:
@@ -201,10 +205,8 @@ class ColumnarMap:
             moves or self._pending_count > 2 * len(self.entries) + _PENDING_MIN
         ):
             return
-        waiting = np.unique(np.concatenate(self._pending))
-        table, log = self.entries.table, self.entries.log
-        # A row that was above the vector may have been dropped since, or beaten by one below it.
-        waiting = self._above(waiting[table.origins.take(waiting) > 0], before)
+        log = self.entries.log
+        waiting = self._waiting(before)
         above = self._above(waiting, self.vector)
         self._pending = [above] if len(above) else []
         self._pending_count = len(above)
@@ -216,6 +218,15 @@ class ColumnarMap:
         if len(covered):
             self.entries.note_birth(covered, len(covered))
             log.append(covered, new_count=0)
+
+    def _waiting(self, vector: VersionVector | None = None) -> NDArray[np.int64]:
+        """The rows that a vector (that of the map, if none is given) does not cover, ascending."""
+        if not self._pending:
+            return _NO_ROWS
+        waiting = np.unique(np.concatenate(self._pending))
+        # A row that was above the vector may have been dropped since, or beaten by one below it.
+        in_use = self.entries.table.origins.take(waiting) > 0
+        return self._above(waiting[in_use], self.vector if vector is None else vector)
 
     def _above(self, rows: NDArray[np.int64], vector: VersionVector) -> NDArray[np.int64]:
         """Those of these rows that a vector does not cover."""

@@ -231,7 +231,8 @@ class MapsInStep(RuleBasedStateMachine):
         handles = columns.handles(found)
         for key, row, generation in zip(
             sorted(set(chosen) & set(self.naive.rows)),
-            *map(np.ndarray.tolist, handles),
+            handles.rows.tolist(),
+            handles.generations.tolist(),
             strict=True,
         ):
             self.handed_out[row, generation] = key
@@ -271,7 +272,8 @@ class MapsInStep(RuleBasedStateMachine):
         after = self.positions[which % len(self.positions)]
         expected = self.naive.missing(seen, after=after)
         for read in (self.by_row.missing, self.packed_missing):
-            taken, position, complete = [], after, False
+            taken: list[Row] = []
+            position, complete = after, False
             while not complete:
                 part, position, complete = read(seen, after=position, limit=limit)
                 taken.extend(part)

@@ -294,7 +294,9 @@ def test_entries_in_doubt_are_named_with_the_oldest_last_sign() -> None:
     """Those shown only."""
     alice, bob = entry("alice", origin=W1), entry("bob")
     found = view(alice, bob, entry("carol", origin=W1, hidden=True))
-    frame = found.judge(lambda row: WallMs(7) if row.origin == Origin(W1) else None, [], may_vouch=True)
+    frame = found.judge(
+        lambda row: WallMs(7) if row.origin == Origin(W1) else None, [], may_vouch=True
+    )
     assert (frame.quality, frame.unreachable, frame.as_of) == (
         Quality.PARTIAL,
         [entry_ref(alice.key)],
