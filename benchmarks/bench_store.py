@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ class Bench:
         self.parts = self.load.parts(entries)
         self.ours = LWWMap(drift_ms_max=0)
         self.theirs: Dict = {}
+        #: The vector of the dict: the newest stamp of each origin.
+        self.seen = [0] * len(ORIGINS)
 
     def note(self, name: str, value: float, unit: str, baseline: float | None = None) -> None:
         """A figure is known."""
@@ -125,7 +128,7 @@ class Bench:
         blobs = [dict_blob(PackedDelta.decode(part).rows) for part in self.parts]
         self.parts.clear()
         self.theirs = {}
-        baseline = sum(cpu(lambda blob=blob: dict_apply(self.theirs, blob)) for blob in blobs)  # type: ignore[misc]
+        baseline = sum(cpu(partial(dict_apply, self.theirs, self.seen, blob)) for blob in blobs)
         self.note("bootstrap", statistics.median(times), "ns/row", baseline / self.n)
 
     def renew_by_handle(self) -> None:
@@ -193,22 +196,24 @@ class Bench:
 
     def apply_delta(self) -> None:
         """A delta from the wire: decode, merge, indexes, log; and what the wire itself costs."""
-        ours, theirs, encode, decode, sizes, dict_sizes = [], [], [], [], [], []
-        for _ in range(REPEATS):
-            rows = self.batch()
-            delta, blob = self.load.delta(rows), dict_blob(rows)
-            encode.append(cpu(delta.encode) / len(rows))
-            encoded = delta.encode()
-            decode.append(cpu(lambda: PackedDelta.decode(encoded)) / len(rows))  # noqa: B023
-            sizes.append(len(encoded) / len(rows))
-            dict_sizes.append(len(blob) / len(rows))
-            apply = self.ours.columns.apply_encoded
-            ours.append(cpu(lambda: apply(encoded, wall_ms=WALL_MS)) / len(rows))  # noqa: B023
-            theirs.append(cpu(lambda: dict_apply(self.theirs, blob)) / len(rows))  # noqa: B023
-        self.note("apply_delta", statistics.median(ours), "ns/row", statistics.median(theirs))
-        wire = statistics.median(encode) + statistics.median(decode)
-        self.note("wire_encode_decode", wire, "ns/row")
-        self.note("wire_bytes", statistics.median(sizes), "B/row", statistics.median(dict_sizes))
+        deltas = [self.load.delta(self.batch()) for _ in range(2 * REPEATS)]
+        encoded = [delta.encode() for delta in deltas]
+        blobs = [dict_blob(delta.rows) for delta in deltas]
+        count = len(deltas[0].rows)
+        wire = median(lambda: cpu(deltas[0].encode)) + median(
+            lambda: cpu(lambda: PackedDelta.decode(encoded[0]))
+        )
+        apply = self.ours.columns.apply_encoded
+        ours = [cpu(partial(apply, blob, wall_ms=WALL_MS)) for blob in encoded]
+        theirs = [cpu(partial(dict_apply, self.theirs, self.seen, blob)) for blob in blobs]
+        self.note(
+            "apply_delta",
+            statistics.median(ours[1:]) / count,
+            "ns/row",
+            statistics.median(theirs[1:]) / count,
+        )
+        self.note("wire_encode_decode", wire / count, "ns/row")
+        self.note("wire_bytes", len(encoded[0]) / count, "B/row", len(blobs[0]) / count)
 
     def extract_missing_1k(self) -> None:
         """What a peer lacks that has all but a thousand rows: extract and encode."""
@@ -282,7 +287,7 @@ class Bench:
         sizes = [BATCH] * (self.n // BATCH)
         parts = [self.load.delta(self.load.rows(self.load.new_keys(size))) for size in sizes]
         apply = presences.columns.apply
-        pauses = [cpu(lambda part=part: apply(part, wall_ms=WALL_MS)) for part in parts]  # type: ignore[misc]
+        pauses = [cpu(partial(apply, part, wall_ms=WALL_MS)) for part in parts]
         self.note("growth_pause", max(pauses) / 1e6, "ms")
 
     def turnover(self) -> None:

@@ -114,14 +114,19 @@ def dict_blob(rows: PackedRows) -> bytes:
     return packed
 
 
-def dict_apply(held: Dict, blob: bytes) -> int:
-    """Decode and merge; how many rows changed."""
+def dict_apply(held: Dict, seen: list[int], blob: bytes) -> int:
+    """Decode and merge what is not covered, move the vector; how many rows changed."""
     changed = 0
+    newest = list(seen)
     for key, epoch, stamp, origin, status, holder in msgpack.unpackb(blob):
+        if stamp <= seen[origin]:
+            continue
+        newest[origin] = max(newest[origin], stamp)
         old = held.get(key)
         if old is None or (epoch, stamp, origin) > old[:3]:
             held[key] = (epoch, stamp, origin, status, holder, 0)
             changed += 1
+    seen[:] = newest
     return changed
 
 

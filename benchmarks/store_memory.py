@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.store_load import PART, Dict, Load, dict_apply, dict_blob, our_map
+from benchmarks.store_load import ORIGINS, PART, Dict, Load, dict_apply, dict_blob, our_map
 
 
 def resident() -> int:
@@ -28,6 +28,7 @@ def main() -> None:
     ours = our_map(2 * PART)
     ours.columns.apply(load.delta(load.rows(load.new_keys(PART))), wall_ms=1 << 47)
     held: Dict = {}
+    seen = [0] * len(ORIGINS)
     del ours
     gc.collect()
     before = resident()
@@ -41,7 +42,7 @@ def main() -> None:
         elif kind == "ours":
             ours.columns.apply(load.delta(rows), wall_ms=1 << 47)
         else:
-            dict_apply(held, dict_blob(rows))
+            dict_apply(held, seen, dict_blob(rows))
         del rows
     gc.collect()
     sys.stdout.write(f"{(resident() - before) / entries}\n")

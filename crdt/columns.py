@@ -35,10 +35,13 @@ def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int
     >>> write_numbers([1, 2, 256]).hex()
     '010002000001'
     """
+    if isinstance(numbers, np.ndarray) and numbers.dtype == np.uint8:
+        return numbers.tobytes()
     column = np.asarray(numbers, dtype=np.uint64)
-    if not len(column):
-        return b""
-    greatest = int(column.max())
+    return _narrow(column, int(column.max())) if len(column) else b""
+
+
+def _narrow(column: NDArray[np.uint64], greatest: int) -> bytes:
     width = next(width for width in _DTYPE_OF_WIDTH if greatest >> (8 * width) == 0)
     return column.astype(_DTYPE_OF_WIDTH[width]).tobytes()
 
@@ -63,9 +66,12 @@ def write_spread(numbers: NDArray[np.uint64]) -> dict[str, object]:
     >>> write_spread(np.array([1000, 1007], dtype=np.uint64))["least"]
     1000
     """
-    least = int(numbers.min(initial=_NUMBER_MAX)) if len(numbers) else 0
-    above = numbers - np.uint64(least)
-    return {"least": least, "above": write_numbers(above) if above.any() else b""}
+    if not len(numbers):
+        return {"least": 0, "above": b""}
+    least, greatest = int(numbers.min()), int(numbers.max())
+    if least == greatest:
+        return {"least": least, "above": b""}
+    return {"least": least, "above": _narrow(numbers - np.uint64(least), greatest - least)}
 
 
 def read_spread(obj: object, count: int, where: str) -> NDArray[np.uint64]:

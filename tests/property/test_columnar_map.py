@@ -1,14 +1,11 @@
 """The map in columns against the naive one, step by step.
 
 Three maps take the same steps: the naive one; one by rows, a few at a time; one by encoded packed
-deltas, in whole batches.  The hash of the latter two is a poor one, so that keys crowd into the same
-buckets with the same tags.  Whatever comes — writes, batches with a key twice, parts that no vector
-covers yet, replaced origins, forgotten tombstones and origins, growth, reuse of rows — all three say
-the same.
+deltas, in whole batches.  The hash of the latter two is a poor one, so that keys crowd into the
+same buckets with the same tags.  Whatever comes (writes, batches with a key twice, parts that no
+vector covers yet, replaced origins, forgotten tombstones and origins, growth, reuse of rows), all
+three say the same.
 """
-
-from collections.abc import Callable
-from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -19,28 +16,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from crdt import (
     REMOVED,
     BaseNotSeen,
-    CrdtError,
     Delta,
-    DecodeError,
     Handles,
     Key,
-    KeyCollision,
     KeyHasher,
-    KeysUnknown,
     LWWMap,
     Origin,
-    PackedDelta,
-    PackedRows,
     Row,
     Rows,
     Stamp,
-    StampTooFar,
     VersionVector,
     pack_stamp,
 )
 from crdt.leases import TICK_MS
 from tests.naive_map import NaiveMap
-from tests.strategies import batches, delta_of, deltas, epochs, holders, statuses, values
+from tests.strategies import delta_of, epochs, holders, statuses, values
 from tests.strategies import origins as some_origins
 
 DRIFT_MS_MAX = 1_000_000
