@@ -166,14 +166,7 @@ class KeyIndex:
         if self._count >= _capacity_of(len(self._buckets)):
             self._grow(2 * len(self._buckets))
         self._count += 1
-        bucket = last & self._mask_one
-        while True:
-            for place in range(bucket * _SLOTS, bucket * _SLOTS + _SLOTS):
-                if not self._slot_at[place]:
-                    self._slot_at[place] = (last | _TAG_BIT) & _TAG_MASK | row
-                    return
-            self._over_at[bucket] += 1
-            bucket = (bucket + 1) & self._mask_one
+        self._place_one(last & self._mask_one, (last | _TAG_BIT) & _TAG_MASK | row)
 
     def delete_one(self, last: int, row: int) -> None:
         """Forget a key that is there, by its last word and its row."""
@@ -222,7 +215,7 @@ class KeyIndex:
     def _place(self, last: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         buckets = (last & self._mask).view(np.int64)
         wanted = _tags(last) | rows.view(np.uint64)
-        while len(wanted):
+        while len(wanted) >= _ONE_BY_ONE:
             here, column = _first(self._buckets.take(buckets, axis=0) == 0)
             places = buckets * _SLOTS + column
             self._slots[places[here]] = wanted[here]
@@ -232,6 +225,17 @@ class KeyIndex:
             wanted, buckets = wanted.take(left), buckets.take(left)
             np.add.at(self._over, buckets[full], np.uint32(1))
             buckets[full] = self._next(buckets[full])
+        for bucket, slot in zip(buckets.tolist(), wanted.tolist(), strict=True):
+            self._place_one(bucket, slot)
+
+    def _place_one(self, bucket: int, slot: int) -> None:
+        while True:
+            for place in range(bucket * _SLOTS, bucket * _SLOTS + _SLOTS):
+                if not self._slot_at[place]:
+                    self._slot_at[place] = slot
+                    return
+            self._over_at[bucket] += 1
+            bucket = (bucket + 1) & self._mask_one
 
     def _allocate(self, buckets: int) -> None:
         self._slots: NDArray[np.uint64] = np.zeros(buckets * _SLOTS, dtype=np.uint64)

@@ -57,9 +57,12 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
     """What of a batch is not covered by ``seen``, and of that what wins.
 
     Raises:
+        CrdtError: A stamp is zero, which names no write.
         KeyCollision: Two keys have one hash.
         KeysUnknown: Full keys are kept, and one of a new entry did not come.
     """
+    if not batch.stamps.all():
+        raise CrdtError("LWWMap.apply", "a stamp is zero", "stamp rows before they are merged")
     places: NDArray[np.int64] | None = None
     if seen and len(batch):
         fresh = batch.stamps > seen_of(seen, batch.origins).take(batch.origin_of)
@@ -104,15 +107,16 @@ def carry_out(entries: Entries, planned: Plan) -> tuple[NDArray[np.int64], Plan,
     if len(win) < len(batch):
         batch = batch.take(win)
     table = entries.table
-    origins = np.array([entries.origins.number(Origin(name)) for name in batch.origins], np.uint16)
+    # One by one: an origin may have any name, even that of nobody's holder.
+    origins = [entries.origins.number(Origin(name)) for name in batch.origins]
     table.stamps[rows_won] = batch.stamps
     table.epochs[rows_won] = batch.epochs
-    table.origins[rows_won] = origins.take(batch.origin_of)
+    table.origins[rows_won] = np.array(origins, dtype=np.uint16).take(batch.origin_of)
     table.set_values(rows_won, batch.values)
     put_statuses(entries, rows_won, batch.statuses)
-    holders = [entries.holders.number(name) if name else 0 for name in batch.holders]
+    holders, given = entries.holders.numbers(batch.holders)
     entries.put_holders(rows_won, np.array(holders, dtype=np.uint32).take(batch.holder_of))
-    entries.forget_unused_holders(holders)
+    entries.forget_unused_holders(given)
     return rows_won, Plan(planned.batch, planned.places, rows, win, planned.lost), len(missing)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Name = TypeVar("Name", bound=str)
 
@@ -55,6 +55,17 @@ class Names(Generic[Name]):
                 self.names.append(name)
             self._numbers[name] = number
         return number
+
+    def numbers(self, names: Sequence[Name]) -> tuple[list[int], list[int]]:
+        """The numbers of names, 0 for nobody's, and those of them that were given now."""
+        found = list(map(self._numbers.get, names))
+        given: list[int] = []
+        if None in found:
+            for place, name in enumerate(names):
+                if found[place] is None and name != self.names[0]:
+                    found[place] = self._numbers.get(name) or self.number(name)
+                    given.append(found[place] or 0)
+        return [number or 0 for number in found], given
 
     def forget(self, number: int) -> None:
         """Take a number back: nothing refers to it any more."""

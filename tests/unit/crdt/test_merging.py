@@ -2,7 +2,17 @@
 
 import pytest
 
-from crdt import KeyHasher, KeysUnknown, Origin, PackedRows, Row, Rows, Stamp, VersionVector
+from crdt import (
+    CrdtError,
+    KeyHasher,
+    KeysUnknown,
+    Origin,
+    PackedRows,
+    Row,
+    Rows,
+    Stamp,
+    VersionVector,
+)
 from crdt.entries import Entries
 from crdt.merging import carry_out, plan, seen_of
 
@@ -48,3 +58,10 @@ def test_covered_rows_are_skipped_before_anything_else() -> None:
     with pytest.raises(KeysUnknown):
         plan(entries, bare, VersionVector({A: Stamp(4)}), ids_kept=True)
     assert seen_of(seen, ["a", "b"]).tolist() == [5, 0]
+
+
+def test_a_row_without_a_stamp_is_refused() -> None:
+    """It names no write, and would take a place for nothing."""
+    entries = Entries(HASHER)
+    with pytest.raises(CrdtError, match="a stamp is zero"):
+        plan(entries, batch(0, 5), VersionVector(), ids_kept=True)
