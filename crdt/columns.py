@@ -35,7 +35,13 @@ def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int
     >>> write_numbers([1, 2, 256]).hex()
     '010002000001'
     """
-    if isinstance(numbers, np.ndarray) and numbers.dtype == np.uint8:
+    if not isinstance(numbers, np.ndarray):
+        try:
+            # Most are lengths, and short; an array of them would cost more than they do.
+            return bytes(numbers)
+        except (ValueError, TypeError):
+            pass
+    elif numbers.dtype == np.uint8:
         return numbers.tobytes()
     column = np.asarray(numbers, dtype=np.uint64)
     return _narrow(column, int(column.max())) if len(column) else b""
