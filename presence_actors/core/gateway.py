@@ -71,6 +71,7 @@ from presence_actors.core.sessions import (
     welcome_of,
 )
 from presence_actors.core.shard_link import ShardLink
+from presence_actors.core.status import intent_of
 from presence_actors.core.values import (
     EntryStatus,
     IntentStatus,
@@ -361,16 +362,13 @@ class GatewayMachine:
         self._tell(connection_id, welcome)
 
     def _on_set(self, connection_id: ConnectionId, session: Session, message: Set) -> None:
-        if message.status is not None:
-            status = EntryStatus.of(message.status)
-            if status is None:
-                words = f"status {message.status!r} must be online, away or dnd"
-                self._refuse(connection_id, message.id, ErrorCode.BAD_FRAME, words)
-                return
-            if status != session.status:
-                session.status = status
-                self._holding.rewrite(session, self._now)
-        since: WallMs | None = None
+        """All of it is granted, or nothing."""
+        status = session.status if message.status is None else EntryStatus.of(message.status)
+        if status is None:
+            words = f"status {message.status!r} must be online, away or dnd"
+            self._refuse(connection_id, message.id, ErrorCode.BAD_FRAME, words)
+            return
+        topic: Topic | None = None
         if message.topic is not None:
             topic = self._room(connection_id, session, message.topic, message.id)
             if topic is None:
@@ -379,6 +377,11 @@ class GatewayMachine:
                 words = f"a session may be in {ROOMS_PER_SESSION_MAX} rooms; leave one first"
                 self._refuse(connection_id, message.id, ErrorCode.TOO_MANY, words)
                 return
+        if status != session.status:
+            session.status = status
+            self._holding.rewrite(session, self._now)
+        since: WallMs | None = None
+        if topic is not None:
             known = message.since if message.since is not None else self._now.wall
             start = WallMs(min(max(known, session.since), self._now.wall))
             since = self._holding.hold(session, topic, start, message.meta or {}, self._now)
@@ -448,7 +451,8 @@ class GatewayMachine:
         row = intent_row(session.topic, session.user, message)
         request = self._choices.ask(connection_id, message.id)
         self._attachments.of(session.topic).write_durable(row, request, self._flush_due())
-        hidden = message.status == IntentStatus.INVISIBLE
+        # A choice that has ended already hides nobody, not even until it comes back.
+        hidden = intent_of([row], self._now.wall).status == IntentStatus.INVISIBLE
         self._holding.hide(session.topic, hidden=hidden, now=self._now)
 
     def _room(

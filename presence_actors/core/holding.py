@@ -52,6 +52,8 @@ class Holding:
         self._lingering: LeaseTable[SessionKey] = LeaseTable()
         #: Sessions whose user's intent is not known yet, until we wait no longer.
         self._unannounced: LeaseTable[SessionKey] = LeaseTable()
+        #: Sessions with rooms that the client has not said again yet, until these rooms end.
+        self._unconfirmed: LeaseTable[SessionKey] = LeaseTable()
         #: Entries written so far, for people and metrics.
         self.changes = 0
 
@@ -101,8 +103,11 @@ class Holding:
         return session
 
     def resume(self, session: Session, hello: Hello, status: EntryStatus, now: Now) -> None:
-        """A session comes back to us."""
+        """A session comes back to us, perhaps from other gateways."""
         self._lingering.release(session.key)
+        if hello.resume > session.resume + 1:
+            session.doubt_rooms()
+            self._unconfirmed.renew(session.key, self._in(self._knobs.grace_connection_ms, now))
         before = (session.resume, session.status, session.device, session.replaced)
         session.resume, session.status, session.device = hello.resume, status, hello.device
         session.replaced = False
@@ -127,6 +132,7 @@ class Holding:
         del self._sessions[session.key]
         self._lingering.release(session.key)
         self._unannounced.release(session.key)
+        self._unconfirmed.release(session.key)
         others = self._by_user[session.topic]
         del others[session.key]
         if not others:
@@ -156,7 +162,7 @@ class Holding:
         if session.announced:
             row = session.end_row(topic, self._node, reason)
             self._attachments.of(topic).write(row, self._flush_due(now))
-        del session.entries[topic]
+        session.drop(topic)
 
     def _announce(self, session: Session, now: Now) -> None:
         self._unannounced.release(session.key)
@@ -230,7 +236,9 @@ class Holding:
             held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
             self._write(session, topic, now)
             return None
-        del session.entries[topic]
+        session.drop(topic)
+        if theirs <= session.resume:
+            return None  # What the client did elsewhere before it came back to us.
         if not session.entries:
             self._forget(session, now)
         elif not session.replaced:
@@ -242,7 +250,11 @@ class Holding:
 
     def deadline(self) -> Instant | None:
         """When a grace or a wait ends."""
-        instants = (self._lingering.deadline(), self._unannounced.deadline())
+        instants = (
+            self._lingering.deadline(),
+            self._unannounced.deadline(),
+            self._unconfirmed.deadline(),
+        )
         return min((instant for instant in instants if instant is not None), default=None)
 
     def run_due(self, now: Now) -> None:
@@ -251,6 +263,10 @@ class Holding:
             session = self._sessions[key]
             reason = LeaveReason.REPLACED if session.replaced else LeaveReason.TIMEOUT
             self.end(session, reason, now)
+        for key in self._unconfirmed.take_expired(now.instant):
+            session = self._sessions[key]
+            for topic in list(session.unconfirmed):
+                self.end_entry(session, topic, LeaveReason.LEFT, now)
         for key in self._unannounced.take_expired(now.instant):
             self._announce(self._sessions[key], now)
 

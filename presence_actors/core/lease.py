@@ -64,15 +64,16 @@ class LeaseTable(Generic[K]):
         """The keys whose lease has run out, earliest first; they are no longer in the table."""
         expired: list[K] = []
         while self._heap and self._heap[0][0] <= now:
-            _, key = heapq.heappop(self._heap)
+            known, key = heapq.heappop(self._heap)
             end = self._ends.get(key)
             if end is None:
                 continue
-            if end <= now:
+            if end > known:
+                # Even one that is over goes back, to its place among the others that are.
+                heapq.heappush(self._heap, (end, key))
+            else:
                 del self._ends[key]
                 expired.append(key)
-            else:
-                heapq.heappush(self._heap, (end, key))
         return expired
 
     def deadline(self) -> Instant | None:

@@ -117,6 +117,7 @@ class Session:
         "since",
         "status",
         "sure",
+        "unconfirmed",
         "user",
     )
 
@@ -145,6 +146,9 @@ class Session:
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
         self.replaced = False
+        #: Rooms that it was in before the client may have been at other gateways. It may have left
+        #: them there, so until it says them again they keep the epoch that they had.
+        self.unconfirmed: dict[Topic, None] = {}
 
     @property
     def key(self) -> SessionKey:
@@ -158,6 +162,7 @@ class Session:
 
     def hold(self, topic: Topic, *, attachment: int, since: WallMs, meta: Meta) -> HeldEntry:
         """Puts an entry into `topic`, or changes it."""
+        self.unconfirmed.pop(topic, None)
         held = self.entries.get(topic)
         epoch = entry_epoch(resume=self.resume, attachment=attachment)
         if held is None:
@@ -171,8 +176,18 @@ class Session:
     def raise_epoch(self, topic: Topic, *, attachment: int) -> None:
         """The entry is announced anew: under this attachment, for the present resume."""
         held = self.entries[topic]
-        resume = epoch_resume(held.epoch) if self.replaced else self.resume
+        old = self.replaced or topic in self.unconfirmed
+        resume = epoch_resume(held.epoch) if old else self.resume
         held.epoch = max(held.epoch, entry_epoch(resume=resume, attachment=attachment))
+
+    def doubt_rooms(self) -> None:
+        """The client may have left any room elsewhere: it has to say them again."""
+        self.unconfirmed = dict.fromkeys(self.rooms())
+
+    def drop(self, topic: Topic) -> None:
+        """It is in the topic no longer."""
+        del self.entries[topic]
+        self.unconfirmed.pop(topic, None)
 
     def row(self, topic: Topic, holder: NodeId) -> Row:
         """The entry as an unstamped row."""

@@ -13,7 +13,7 @@ from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.vocabulary import ClientMessage, Set, StatusFrame, Sub
 from presence_actors.sim.world import Client, World
-from tests.simulation.swarm import KNOBS
+from tests.simulation.short_knobs import KNOBS
 
 __all__ = [
     "ROOM",

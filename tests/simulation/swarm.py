@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from presence_actors.config import ClusterConfig, Knobs
+from presence_actors.config import ClusterConfig
 from presence_actors.core.effects import LeaveHappened, StatusHappened
 from presence_actors.core.ids import NodeName, ShardId
 from presence_actors.core.instants import Instant
@@ -39,30 +39,10 @@ from presence_actors.core.watched import REASON_UNKNOWN
 from presence_actors.errors import InvariantBroken
 from presence_actors.sim.network import Faults
 from presence_actors.sim.world import Client, World
+from tests.simulation.short_knobs import KNOBS
 
-__all__ = ["KNOBS", "Recipe", "Swarm", "Wrong"]
+__all__ = ["Recipe", "Swarm", "Wrong"]
 
-#: Short, so that each lease, grace and silence is crossed in a run of seconds.
-KNOBS: Final = Knobs(
-    heartbeat_ms=300,
-    client_lease_ms=1_000,
-    grace_connection_ms=1_500,
-    grace_gateway_ms=2_500,
-    gateway_beat_ms=100,
-    gateway_lease_ms=400,
-    peer_silence_ms=300,
-    unreachable_after_ms=900,
-    unreachable_ms_max=4_000,
-    gossip_interval_ms=20,
-    gossip_idle_ms=100,
-    resend_ms=150,
-    interest_linger_ms=700,
-    snapshot_wait_ms=300,
-    startup_grace_ms=1_200,
-    drift_ms_max=500,
-    reconnect_jitter_ms=300,
-    reconnect_ms_max=1_000,
-)
 ROOMS: Final = ("room:a", "room:b", "room:c")
 USERS: Final = tuple(f"user{number}" for number in range(7))
 REASONS: Final = ("left", "timeout", "replaced", "gateway_lost", REASON_UNKNOWN)

@@ -8,22 +8,17 @@ from __future__ import annotations
 import pytest
 
 from crdt import epoch_resume
-from presence_actors.config import ClusterConfig
 from presence_actors.core import gossip
-from presence_actors.core.ids import Topic, user_topic
-from presence_actors.core.messages import DURABLE, PRESENCE
-from presence_actors.core.placement import shard_of
-from presence_actors.core.values import INTENT_KEY, decode_intent
-from presence_actors.core.vocabulary import Bye, Intent, Ok, Quality, Set, UserStatus
+from presence_actors.core.messages import PRESENCE
+from presence_actors.core.vocabulary import Bye, Quality, Set, UserStatus
 from presence_actors.sim.network import Faults
-from presence_actors.sim.world import World
+from tests.simulation.short_knobs import ALL_OVER_MS, KNOBS
 from tests.simulation.steering import (
     ROOM,
     G,
     W,
     agree,
     arrive,
-    asks,
     home,
     in_room,
     joins,
@@ -32,23 +27,11 @@ from tests.simulation.steering import (
     place,
     replicas,
     small_world,
-    status_frames,
     statuses,
     watch,
 )
-from tests.simulation.swarm import KNOBS
 
 pytestmark = pytest.mark.simulation
-
-#: After this everything that runs out by itself has run out.
-ALL_OVER_MS = (
-    KNOBS.client_lease_ms
-    + KNOBS.grace_connection_ms
-    + KNOBS.gateway_lease_ms
-    + KNOBS.grace_gateway_ms
-    + KNOBS.unreachable_ms_max
-)
-
 
 # ---------------------------------------------------------------------------------------- gossip
 
@@ -378,202 +361,6 @@ def test_a_late_announcement_ends_nothing_that_was_written_elsewhere_since() -> 
     assert leaves(watcher) == []
     assert UserStatus.OFFLINE not in statuses(watcher, "alice")[1:]
     assert agree(world)
-
-
-# -------------------------------------------------------------------------------- what people chose
-
-
-def _intents(world: World, worker: int) -> list[str]:
-    return [
-        decode_intent(row.value).status
-        for row in replicas(world)[worker].maps()[DURABLE].live_rows()
-        if row.key[2] == INTENT_KEY
-    ]
-
-
-def test_of_two_choices_on_both_sides_of_a_cut_the_private_one_wins() -> None:
-    """`invisible` takes the epoch it saw + 1, so a later `dnd` that did not see it loses.
-
-    ```
-    w0  --invisible-->      (heal)  invisible
-    w1       --dnd (later)-->       invisible
-    ```
-    """
-    world = small_world()
-    place(world, {0: 0, 1: 1})
-    watcher = watch(world, [1], users=["alice"])
-    desktop = arrive(world, "alice", [0])
-    mobile = arrive(world, "alice", [1], device="mobile")
-    world.cut([W[0], G[0]], [W[1], G[1]])
-    world.run(500)
-    assert isinstance(asks(world, desktop, Intent(id=1, status="invisible")), Ok)
-    assert isinstance(asks(world, mobile, Intent(id=1, status="dnd")), Ok)
-    world.heal()
-    world.run(1_000)
-    assert _intents(world, 0) == _intents(world, 1) == ["invisible"]
-    assert in_room(watcher) == []
-    assert statuses(watcher, "alice")[-1] == UserStatus.OFFLINE
-    # One that saw it may take it back.
-    asks(world, mobile, Intent(id=2, status="dnd"))
-    world.run(500)
-    assert statuses(watcher, "alice")[-1] == UserStatus.DND
-    assert in_room(watcher) == ["alice", "alice"]
-
-
-def test_a_choice_that_ends_by_itself_ends_in_rooms_too() -> None:
-    """Who is invisible until a time is seen again after it, without a word from anybody."""
-    world = small_world()
-    watcher = watch(world, [0], users=["alice"])
-    alice = arrive(world, "alice", [1])
-    asks(world, alice, Intent(id=1, status="invisible", until=world.now.wall + 1_500))
-    assert in_room(watcher) == []
-    world.run(2_000)
-    assert in_room(watcher) == ["alice"]
-    assert statuses(watcher, "alice")[-1] == UserStatus.ONLINE
-
-
-def test_the_invisible_are_seen_nowhere_whatever_breaks() -> None:
-    """Neither at a reconnect at another gateway, nor with a second device, nor after a death.
-
-    ```
-    alice  --invisible--  g0 dies -- comes back at g1 -- w0 dies -- joins with a telephone
-    ```
-    """
-    world = small_world()
-    place(world, {0: 0, 1: 1})
-    watchers = [watch(world, [index], users=["alice"], name=f"watcher{index}") for index in (0, 1)]
-    alice = world.client("alice", gateways=[0, 1])
-    asks(world, alice, Intent(id=1, status="invisible"))
-    told = [len(watcher.told) for watcher in watchers]
-    alice.ask(Set(topic=ROOM))
-    world.run(200)
-    world.drop(alice)
-    world.cut([G[0]], [W[0], W[1]])
-    world.run(1_000)
-    world.heal()
-    world.kill(W[0], restart_after_ms=100)
-    world.run(500)
-    arrive(world, "alice", [0], device="mobile")
-    world.run(2_000)
-    for watcher, count in zip(watchers, told, strict=True):
-        assert joins(watcher) == []
-        assert [
-            frame.status
-            for frame in status_frames(watcher, "alice", after=count)
-            if frame.status not in (UserStatus.OFFLINE, UserStatus.UNKNOWN)
-        ] == []
-
-
-def test_a_second_device_is_as_invisible_as_a_choice_that_is_still_on_its_way() -> None:
-    """The choice waits, since the user's shard cannot be reached; rooms elsewhere obey it at once.
-
-    ```
-    g0  --X-- the shard of alice      alice (desktop) --invisible-->  (waits)
-    g0  ----- the shard of the room   alice (telephone) --joins-->     not seen
-    ```
-    """
-    config = ClusterConfig(workers=2, gateways=2, shards=2, replicas=1, knobs=KNOBS)
-    world = World(config, seed=1)
-    world.run(600)
-    shard = shard_of(user_topic("default", "alice"), shards=2)
-    room = next(
-        name
-        for name in ("room:a", "room:b", "room:c", "room:d")
-        if shard_of(Topic(f"default/{name}"), shards=2) != shard
-    )
-    watcher = watch(world, [1], topics=[room])
-    alice = arrive(world, "alice", [0], "room:unwatched")
-    attachment = world.gateway(0).inspect().attachments[shard]
-    assert attachment.worker is not None
-    world.cut([G[0]], [attachment.worker])
-    world.run(KNOBS.peer_silence_ms + 200)
-    alice.ask(Intent(id=1, status="invisible"))
-    world.run(100)
-    arrive(world, "alice", [0], room, device="mobile")
-    world.run(300)
-    world.heal()
-    world.run(1_500)
-    assert joins(watcher) == []
-
-
-# ----------------------------------------------------------------------------- who was last seen
-
-
-def test_the_last_of_two_devices_that_leave_on_both_sides_of_a_cut_was_seen_last() -> None:
-    """Neither replica can know that its device is the last one; together they still say when.
-
-    ```
-    w0  desktop leaves --X    (heal)   offline, last seen at the later of both
-    w1      telephone leaves --X
-    ```
-    """
-    world = small_world()
-    place(world, {0: 0, 1: 1})
-    desktop = arrive(world, "alice", [0])
-    mobile = arrive(world, "alice", [1], device="mobile")
-    world.cut([W[0], G[0]], [W[1], G[1]])
-    world.run(100)
-    desktop.ask(Bye())
-    world.run(700)
-    mobile.ask(Bye())
-    world.run(50)
-    late = world.now.wall
-    world.heal()
-    world.run(1_500)
-    answer = world.query(0, topics=[], users=["alice"])
-    assert answer is not None
-    (status,) = answer.users
-    assert status.status == UserStatus.OFFLINE
-    assert status.last_seen is not None
-    assert late - 60 <= status.last_seen <= late
-
-
-def test_the_time_of_an_invisible_end_stays_hidden() -> None:
-    """Who left while invisible was last seen when last visible, also when the choice has ended."""
-    world = small_world()
-    alice = arrive(world, "alice", [0])
-    alice.ask(Bye())
-    world.run(300)
-    seen = world.now.wall
-    alice = arrive(world, "alice", [0])
-    asks(world, alice, Intent(id=1, status="invisible", until=world.now.wall + 3_000))
-    world.run(1_000)
-    alice.ask(Bye())
-    world.run(4_000)
-    answer = world.query(1, topics=[], users=["alice"])
-    assert answer is not None
-    (status,) = answer.users
-    assert status.status == UserStatus.OFFLINE
-    assert status.last_seen is None or status.last_seen <= seen
-
-
-# --------------------------------------------------------------------------------- leave reasons
-
-
-def test_the_reason_of_an_end_survives_two_attempts_to_tell_it() -> None:
-    """An end that was in an unanswered announcement goes into the next one, reason and all.
-
-    ```
-    g0  (no replica)  alice times out   --attach w0--X   --attach w1--> `timeout`
-    ```
-    """
-    world = small_world()
-    place(world, {0: 0, 1: 1})
-    watcher = watch(world, [1])
-    alice = arrive(world, "alice", [0])
-    world.cut([G[0]], [W[0], W[1]])
-    world.run(400)
-    alice.vanish()
-    world.run(KNOBS.grace_connection_ms + 200)
-    before = world.gateway(0).inspect().attachments[0].number
-    world.heal_between([W[0]], [G[0]])
-    while world.gateway(0).inspect().attachments[0].number == before:
-        world.run(1)
-    world.kill(W[0], restart_after_ms=None)
-    world.heal()
-    world.run(2_000)
-    assert home(world, 0) == W[1]
-    assert leaves(watcher) == [("alice", "timeout")]
 
 
 # ------------------------------------------------------------------------------------------ pauses

@@ -12,8 +12,8 @@ from presence_actors.core.effects import (
     UpdateHappened,
 )
 from presence_actors.sim.world import Client
+from tests.simulation.short_knobs import KNOBS
 from tests.simulation.steering import G, W, arrive, in_room, place, small_world, watch
-from tests.simulation.swarm import KNOBS
 
 pytestmark = pytest.mark.simulation
 

@@ -9,6 +9,7 @@ from presence_actors.core.ids import Topic, user_topic
 from presence_actors.core.placement import shard_of
 from presence_actors.core.vocabulary import Intent, UserStatus
 from presence_actors.sim.world import World
+from tests.simulation.short_knobs import KNOBS
 from tests.simulation.steering import (
     G,
     W,
@@ -22,7 +23,6 @@ from tests.simulation.steering import (
     statuses,
     watch,
 )
-from tests.simulation.swarm import KNOBS
 
 pytestmark = pytest.mark.simulation
 

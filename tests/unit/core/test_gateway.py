@@ -332,6 +332,19 @@ def test_a_session_may_be_in_so_many_rooms_and_no_more() -> None:
     assert stage.says(alice, Set(topic="room:more")) == []
 
 
+@pytest.mark.parametrize("topic", ["user:alice", "room:more"])
+def test_a_set_that_is_refused_leaves_the_status_as_it_was(topic: str) -> None:
+    """Found on 2026-11-24: the status was taken although the room was not granted."""
+    stage = Stage()
+    alice = stage.enters()
+    for number in range(ROOMS_PER_SESSION_MAX):
+        stage.says(alice, Set(topic=f"room:{number}"))
+    stage.ticks()
+    assert stage.refuses(alice, Set(topic=topic, status="away")).id is None
+    stage.ticks()
+    assert entry_status(last_row(stage, OWN).status).word == "online"
+
+
 def test_a_patch_changes_a_part_of_the_meta() -> None:
     """As RFC 7396 says, and the start stays."""
     stage = Stage()

@@ -6,14 +6,18 @@ import pytest
 
 from crdt import Row
 from presence_actors.config import Knobs
+from presence_actors.core.attaching import Attachments
 from presence_actors.core.effects import CloseClient
 from presence_actors.core.epochs import entry_epoch, refuting_epoch
-from presence_actors.core.ids import SessionId
+from presence_actors.core.holding import Holding
+from presence_actors.core.ids import Namespace, SessionId, UserId
 from presence_actors.core.instants import WallMs
+from presence_actors.core.placement import shard_of
 from presence_actors.core.sessions import mint_session
 from presence_actors.core.values import (
     HIDDEN,
     UNSURE,
+    EntryStatus,
     decode_end,
     decode_entry,
     entry_status,
@@ -25,6 +29,7 @@ from presence_actors.core.vocabulary import (
     Err,
     ErrorCode,
     Hello,
+    Identity,
     Intent,
     Ok,
     Patch,
@@ -35,8 +40,9 @@ from presence_actors.core.vocabulary import (
     Sub,
     Welcome,
 )
+from presence_actors.core.watching import Watching
 from presence_actors.errors import InvariantBroken
-from tests.unit.core.building import G0, G1, LOBBY, WALL, end, entry, intent
+from tests.unit.core.building import G0, G1, LOBBY, WALL, at, end, entry, intent
 from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS, Stage, closed, only, told
 
 OWN = "default/user:alice"
@@ -169,6 +175,17 @@ def test_an_unknown_choice_is_refused() -> None:
     words = "intent 'lost' must be one of online, away, dnd, invisible, or empty for none"
     message = Intent(id=1, status="lost")
     assert stage.refuses(alice, message) == refused(ErrorCode.BAD_FRAME, words, 1)
+
+
+@pytest.mark.parametrize(("left_ms", "hidden"), [(0, False), (1_000, True)])
+def test_a_choice_that_has_ended_already_hides_nobody(left_ms: int, hidden: bool) -> None:
+    """Found on 2026-11-24: its user was hidden until the replica had answered."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Intent(id=1, status="invisible", until=WALL + stage.at + left_ms))
+    stage.ticks()
+    written = [is_hidden(row.status) for row in stage.replica.written]
+    assert written == [False, *([True] if hidden else [])]
 
 
 def test_who_becomes_invisible_is_hidden_in_all_entries_before_the_replica_has_the_choice() -> None:
@@ -352,19 +369,57 @@ def test_a_replaced_session_keeps_what_it_has_not_announced_elsewhere_for_the_gr
 
 
 def test_a_replaced_session_that_comes_back_announces_itself_again() -> None:
-    """With the entry of its user's topic, which it had lost, under the new resumption."""
+    """With the entry of its user's topic, which it had lost, under the new resumption.
+
+    A room comes with it when the client says it again: it may have left it elsewhere.
+    """
     stage = Stage()
     alice = stage.enters()
     stage.says(alice, Set(topic="room:lobby"))
     stage.ticks()
     winner = entry(topic=OWN, resume=1, holder=G1, written=900)
     stage.hears(stage.replica.says(defeats=[winner]))
-    stage.enters(resume=2)
-    assert [last_row(stage, topic).epoch for topic in (OWN, LOBBY)] == [
-        entry_epoch(resume=2, attachment=1)
-    ] * 2
+    back = stage.enters(resume=2)
+    old, new = (entry_epoch(resume=resume, attachment=1) for resume in (0, 2))
+    assert [last_row(stage, topic).epoch for topic in (OWN, LOBBY)] == [new, old]
+    stage.says(back, Set(topic="room:lobby"))
+    stage.ticks()
+    assert [last_row(stage, topic).epoch for topic in (OWN, LOBBY)] == [new, new]
     stage.passes(2 * KNOBS.grace_connection_ms)
     assert ends(stage) == []
+
+
+def test_a_room_that_a_client_does_not_say_again_after_being_elsewhere_ends() -> None:
+    """After the grace, as left; who cannot have been elsewhere keeps its rooms."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Set(topic="room:lobby"))
+    stage.ticks()
+    stage.loses(alice)
+    again = stage.enters(resume=1)
+    stage.passes(KNOBS.grace_connection_ms + KNOBS.flush_ms)
+    assert ends(stage) == []
+    stage.loses(again)
+    stage.enters(resume=3)
+    stage.passes(KNOBS.grace_connection_ms + KNOBS.flush_ms)
+    assert ends(stage) == [(LOBBY, "left")]
+    assert stage.machine.inspect().sessions == 1
+
+
+def test_what_was_done_elsewhere_before_a_client_came_back_does_not_close_it() -> None:
+    """Another gateway says late that it had the session meanwhile: only that room is lost."""
+    stage = Stage()
+    alice = stage.enters()
+    stage.says(alice, Set(topic="room:lobby"))
+    stage.ticks()
+    stage.loses(alice)
+    stage.enters(resume=3)
+    meanwhile = end(entry(resume=2, holder=G1, written=900), written=901)
+    effects = stage.hears(stage.replica.says(defeats=[meanwhile]))
+    assert closed(effects) == []
+    stage.passes(KNOBS.grace_connection_ms + KNOBS.flush_ms)
+    assert ends(stage) == []
+    assert stage.machine.inspect().connections == 1
 
 
 def test_all_that_is_held_is_announced_to_the_next_replica_under_its_number() -> None:
@@ -422,3 +477,16 @@ def test_a_session_without_connection_and_without_grace_is_a_contradiction() -> 
     stage.machine._holding._lingering.release(session.key)
     with pytest.raises(InvariantBroken, match="lives without a lease"):
         stage.machine.check()
+
+
+def test_a_replica_is_told_what_is_held_in_its_shard_and_nothing_else() -> None:
+    """The user's topic and a room live in different shards."""
+    attachments = Attachments(G0, host="", shards=8, replicas=1, knobs=KNOBS, now=at(0))
+    holding = Holding(G0, attachments, Watching(G0, attachments, KNOBS), KNOBS)
+    identity = Identity(Namespace("default"), UserId("alice"))
+    session = holding.admit(identity, Hello(), S1, EntryStatus.ONLINE, at(0))
+    holding.hold(session, LOBBY, WallMs(WALL), {}, at(0))
+    holding.run_due(at(KNOBS.snapshot_wait_ms))
+    found = {row.key[0]: link.shard for link in attachments for row in holding.rows_of(link)}
+    assert found == {topic: shard_of(topic, shards=8) for topic in (session.topic, LOBBY)}
+    assert len(set(found.values())) == 2

@@ -41,6 +41,13 @@ def test_a_renewed_lease_does_not_end_at_its_old_instant() -> None:
     assert table.take_expired(Instant(200)) == ["alice"]
 
 
+def test_a_renewed_lease_ends_in_the_order_of_its_new_end() -> None:
+    """Found on 2026-11-24: it came before one that had ended earlier."""
+    table = table_of(alice=1, bob=1)
+    table.renew("alice", Instant(2))
+    assert table.take_expired(Instant(2)) == ["bob", "alice"]
+
+
 def test_a_shortened_lease_ends_at_its_new_instant() -> None:
     """And only once, although the old end lies ahead still."""
     table = table_of(alice=100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdt import Origin, Stamp, VersionVector
+from crdt import Origin, VersionVector
 from presence_actors.core.ids import NodeId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.membership import GatewayLives, HeardOrigins, HolderBook
@@ -63,9 +63,9 @@ def test_a_little_age_is_what_clocks_may_differ_by() -> None:
 def test_older_news_never_make_an_origin_less_heard() -> None:
     """The latest sign counts."""
     found = heard()
-    found.note(NOTHING, vector(5_000), at(5_000))
-    found.note(vector(5_000), VersionVector({ORIGIN: Stamp(stamp(5_000) + 1)}), at(9_000))
-    assert not found.is_silent(ORIGIN, at(5_999), after_ms=1_000)
+    found.meet(ORIGIN, at(9_000))
+    found.note(NOTHING, vector(5_000), at(9_001))
+    assert not found.is_silent(ORIGIN, at(9_999), after_ms=1_000)
 
 
 def test_the_silence_of_somebody_just_met_counts_from_then() -> None:

@@ -21,7 +21,6 @@ from presence_actors.core.values import (
     EntryStatus,
     decode_end,
     decode_last_seen,
-    is_hidden,
     pack_status,
 )
 from tests.unit.core.building import (
@@ -151,6 +150,16 @@ def test_operations_are_written_in_order_once_and_acknowledged() -> None:
     assert stage.entry(entry()) == held
 
 
+def test_a_segment_beyond_a_gap_is_neither_carried_out_nor_acknowledged() -> None:
+    """What is missing before it comes again, and then it does."""
+    stage = Stage()
+    stage.hears(G0, attach())
+    stage.flushes()
+    stage.hears(G0, Segment(SHARD, G0, W0, 1, 2, 99, operations(HOME)))
+    assert stage.entry(HOME) is None
+    assert stage.passes(stage.at + KNOBS.flush_ms) == []
+
+
 def test_a_segment_of_an_attachment_that_is_not_there_is_answered_with_its_end() -> None:
     """One of an older attachment than ours is only late."""
     stage = Stage()
@@ -258,7 +267,7 @@ def test_a_second_end_of_an_entry_leaves_the_first() -> None:
     stage = Stage()
     stage.hears(G0, attach(HOME))
     stage.operates(end(HOME, written=2, reason="timeout"))
-    stage.operates(end(HOME, written=3, reason="left"))
+    stage.operates(end(HOME._replace(epoch=HOME.epoch + 1), written=3, reason="left"))
     assert reason_of(stage) == "timeout"
 
 
@@ -281,6 +290,17 @@ def test_a_gateway_whose_session_another_one_takes_over_is_told() -> None:
     assert [(row.key, row.holder) for row in told.defeats] == [(HOME.key, G1)]
     stage.operates(entry(resume=2, holder=G1, topic=ALICE), gateway=G1)
     assert stage.flushes() == []
+
+
+def test_an_entry_that_comes_back_to_a_gateway_that_had_lost_it_ends_as_left() -> None:
+    """The gateway no longer holds it here, and has not announced it again."""
+    stage = Stage(peers=[W1])
+    stage.hears(G0, attach(HOME))
+    stage.hears(W1, gossip(entry(resume=1, holder=G1, origin=W1, topic=ALICE)))
+    back = entry(resume=2, origin=W1, topic=ALICE, written=2)
+    stage.hears(W1, gossip(back))
+    assert stage.ended(HOME)
+    assert reason_of(stage) == "left"
 
 
 def test_a_holder_is_told_of_an_end_that_a_peer_wrote_in_its_place() -> None:
@@ -317,12 +337,17 @@ def test_an_entry_of_unsure_visibility_takes_over_what_is_held() -> None:
     """And is hidden where nothing live is held."""
     unsure = pack_status(EntryStatus.AWAY, unsure=True)
     stage = Stage()
-    stage.hears(G0, attach(HOME, entry(session="s2")._replace(status=unsure)))
-    stage.operates(HOME._replace(status=unsure))
-    shown, hidden = stage.entry(HOME), stage.entry(entry(session="s2"))
-    assert shown is not None
-    assert hidden is not None
-    assert (shown.status, is_hidden(hidden.status)) == (EntryStatus.AWAY, True)
+    unheard, over = entry(session="s2"), entry(session="s3")
+    stage.hears(G0, attach(HOME, over, unheard._replace(status=unsure)))
+    stage.operates(HOME._replace(status=unsure), end(over, written=2))
+    stage.operates(over._replace(status=unsure, epoch=over.epoch + 1))
+    shown: list[int] = []
+    for row in (HOME, unheard, over):
+        held = stage.entry(row)
+        assert held is not None
+        shown.append(held.status)
+    hidden = pack_status(EntryStatus.AWAY, hidden=True)
+    assert shown == [EntryStatus.AWAY, hidden, hidden]
 
 
 # --- the durable map

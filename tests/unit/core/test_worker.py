@@ -162,8 +162,8 @@ def test_messages_for_a_gateway_do_no_harm() -> None:
     assert hear(alone(), W1, BeatAck(W1, ALL), Attached(ALL[0], W1, G0, 1)) == []
 
 
-def test_a_deadline_wakes_only_the_replicas_that_are_due() -> None:
-    """One of thousands of shards has something to flush; the others are not asked."""
+def test_what_one_replica_has_to_say_goes_out_at_its_deadline_and_once() -> None:
+    """One of thousands of shards has something to flush; the others say nothing."""
     machine = alone()
     hear(machine, G0, attach(ALL[2]), now=10)
     due = 10 + KNOBS.flush_ms
