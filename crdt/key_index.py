@@ -251,7 +251,8 @@ class KeyIndex:
         self._allocate(buckets)
         for start in range(0, len(used), _PASS):
             rows = (used[start : start + _PASS] & _ROW_MASK).view(np.int64)
-            self._place(self._keys[:, -1].take(rows), rows)
+            # Whole keys, though one word is wanted: to take from a column of a table copies it all.
+            self._place(self._keys.take(rows, axis=0)[:, -1], rows)
 
 
 def _tags(last: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -72,7 +72,7 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
     rows = entries.find(batch.keys)
     missing = np.flatnonzero(rows == 0)
     if len(missing) > 1:
-        words = np.sort(batch.keys[:, 1].take(missing))
+        words = np.sort(batch.keys.take(missing, axis=0)[:, 1])
         if (words[1:] == words[:-1]).any():
             _require_one_key_each(batch)
             kept = batch.greatest_places()
