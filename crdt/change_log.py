@@ -84,6 +84,11 @@ class ChangeLog:
         return self._position
 
     @property
+    def capacity(self) -> int:
+        """Rows below this can be noted."""
+        return len(self._positions)
+
+    @property
     def nbytes(self) -> int:
         """The size of the columns."""
         return self._positions.nbytes + self._rows.nbytes

@@ -60,13 +60,13 @@ class Entries:
         self._hasher = hasher
         self.table = RowTable(capacity=capacity)
         rows = self.table.capacity
-        self.log = ChangeLog(rows=rows)
+        self.log = ChangeLog(rows=rows * 9 // 8)
         self.origins = Names[Origin](Origin(""))
         self.holders = Names[str]("")
         self.live_count = 0
         self._index = KeyIndex(self.table.keys, capacity=capacity)
-        self._topics = TopicIndex(rows=rows)
-        self._by_holder = GroupIndex(rows=rows, groups=16)
+        self._topics = TopicIndex(rows=rows * 5 // 4)
+        self._by_holder = GroupIndex(rows=rows * 11 // 8, groups=16)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -81,9 +81,15 @@ class Entries:
         """Make room for ``count`` rows more."""
         if self.table.reserve(count):
             self._index.use(self.table.keys)
-            self.log.reserve(self.table.capacity)
-            self._topics.reserve(self.table.capacity)
-            self._by_holder.reserve(rows=self.table.capacity)
+        # By what is needed, not by what the table has room for: then they do not all grow in the
+        # same call, since they began at different sizes.
+        rows = self.table.end + count
+        if rows > self.log.capacity:
+            self.log.reserve(rows * 3 // 2)
+        if rows > self._topics.capacity:
+            self._topics.reserve(rows * 3 // 2)
+        if rows > self._by_holder.capacity:
+            self._by_holder.reserve(rows=rows * 3 // 2)
 
     # Finding.
 

@@ -42,6 +42,11 @@ class GroupIndex:
         self.reserve(rows=rows, groups=groups)
 
     @property
+    def capacity(self) -> int:
+        """Rows below this can be linked."""
+        return len(self._next)
+
+    @property
     def nbytes(self) -> int:
         """The size of the columns."""
         return self._next.nbytes + self._last.nbytes + self._head.nbytes

@@ -44,6 +44,11 @@ class TopicIndex:
         return len(self._index)
 
     @property
+    def capacity(self) -> int:
+        """Rows below this can be added."""
+        return self._groups.capacity
+
+    @property
     def nbytes(self) -> int:
         """The size of the columns."""
         return self._words.nbytes + self._index.nbytes + self._groups.nbytes
