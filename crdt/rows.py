@@ -158,8 +158,16 @@ class Rows:
                 f"a number does not fit its column ({error})",
                 "give stamps and epochs of 64 bits and statuses of 8, unsigned",
             ) from error
-        sizes = {name: len(getattr(self, name)) for name in self.__slots__}
-        if len(set(sizes.values())) > 1:
+        if not (
+            len(self.keys)
+            == len(self.stamps)
+            == len(self.origins)
+            == len(self.epochs)
+            == len(self.statuses)
+            == len(self.holders)
+            == len(self.values)
+        ):
+            sizes = {name: len(getattr(self, name)) for name in self.__slots__}
             raise CrdtError("Rows", f"columns differ in length: {sizes}", "give one item for a row")
 
     @classmethod
