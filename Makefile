@@ -21,7 +21,7 @@ DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_a
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check format lint types imports unit property simulation integration \
-	coverage soak bench bench-store lock clean
+	test-node coverage soak bench bench-store lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,16 @@ simulation: $(STAMP)  ## stories under a virtual clock
 
 integration: $(STAMP)  ## real processes, real sockets, real Ray
 	$(PYTEST) -m "$(HERE)" tests/integration $(ARGS)
+
+# Without npm the tests skip, and say so.
+test-node: $(STAMP)  ## stock Phoenix clients on Node.js against a real cluster
+	@if command -v npm >/dev/null; then \
+	  cd tests/node && npm ci --loglevel=error --no-audit --no-fund; \
+	else \
+	  echo "There is no npm here, so the stock clients cannot be installed: install Node.js 20" \
+	    "or newer." >&2; \
+	fi
+	$(PYTEST) -m node tests/integration/node $(ARGS)
 
 coverage: $(STAMP)  ## unit and property together; fails below the number in pyproject.toml
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered $(DECIDES) tests/property $(ARGS)

@@ -30,6 +30,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ms: int = 25_000
     #: How long a gateway believes in a silent connection.
     client_lease_ms: int = 60_000
+    #: A device on which nothing was done for so long shows `away`.
+    auto_away_ms: int = 600_000
     #: How long a lost session may come back without anybody hearing of it.
     grace_connection_ms: int = 15_000
     #: The same for the sessions of a lost gateway.
@@ -77,7 +79,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if not isinstance(value, int) or value <= 0:
                 raise ConfigError(name, value, "must be a positive number of milliseconds")
-        self._require("client_lease_ms", 2 * self.heartbeat_ms + 10, "2 x heartbeat_ms + 10 ms")
+        self._require("client_lease_ms", 2 * self.heartbeat_ms, "2 x heartbeat_ms")
         self._require("gateway_lease_ms", 4 * self.gateway_beat_ms, "4 x gateway_beat_ms")
         self._require("peer_silence_ms", 2 * self.gateway_beat_ms, "2 x gateway_beat_ms")
         self._require("unreachable_after_ms", 4 * self.gossip_idle_ms, "4 x gossip_idle_ms")

@@ -9,6 +9,7 @@ import msgspec
 
 from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, UserId
 from presence_actors.core.messages import PeerMessage
+from presence_actors.core.values import Device, Meta
 from presence_actors.core.vocabulary import ClientMessage, Identity, ServerMessage
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DeadlineReached",
     "DrainRequested",
     "GatewayEvent",
+    "GuestConnected",
     "MessagesReceived",
     "QueryReceived",
     "ReplicaEvent",
@@ -68,6 +70,21 @@ class ClientConnected(msgspec.Struct, frozen=True, tag=True):
 
     connection: ConnectionId
     identity: Identity
+
+
+class GuestConnected(msgspec.Struct, frozen=True, tag=True):
+    """A client that remembers no session was let in; its first room tells which one it carries on.
+
+    Takes the place of `ClientConnected` and `Hello`.
+    """
+
+    connection: ConnectionId
+    identity: Identity
+    #: A digest of what the client says of itself whenever it comes.
+    family: str
+    device: Device
+    topic: str
+    meta: Meta
 
 
 class ClientSent(msgspec.Struct, frozen=True, tag=True):
@@ -150,6 +167,7 @@ ReplicaEvent = MessagesReceived | ClusterChanged | DeadlineReached
 WorkerEvent = ReplicaEvent
 GatewayEvent = (
     ClientConnected
+    | GuestConnected
     | ClientSent
     | ClientRefused
     | ClientDisconnected

@@ -34,6 +34,7 @@ from presence_actors.core.events import (
     DeadlineReached,
     DrainRequested,
     GatewayEvent,
+    GuestConnected,
     MessagesReceived,
     QueryReceived,
 )
@@ -49,12 +50,14 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.limits import (
     BAD_FRAMES_MAX,
+    GUEST_LEASE_MS_MIN,
     META_BYTES_MAX,
     RESUME_MAX,
     ROOMS_PER_SESSION_MAX,
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
 )
 from presence_actors.core.messages import (
+    PRESENCE,
     Attached,
     BeatAck,
     Detached,
@@ -166,7 +169,9 @@ class GatewayMachine:
                 for peer_message in messages:
                     self._on_message(sender, peer_message)
             case ClientConnected(connection=connection, identity=identity):
-                self._on_connected(connection, identity)
+                self._on_connected(connection, identity, self._knobs.client_lease_ms)
+            case GuestConnected():
+                self._on_guest(event)
             case ClientDisconnected():
                 self._on_disconnected(event.connection, orderly=event.orderly)
             case ClientRefused(connection=connection):
@@ -236,12 +241,17 @@ class GatewayMachine:
 
     # Connections.
 
-    def _on_connected(self, connection_id: ConnectionId, identity: Identity) -> None:
-        self._connections[connection_id] = Connection(identity)
+    def _on_connected(self, connection_id: ConnectionId, identity: Identity, lease_ms: int) -> None:
+        self._connections[connection_id] = Connection(identity, lease_ms=lease_ms)
         self._renew(connection_id)
         if identity.expires is not None:
-            left = max(0, identity.expires - self._now.wall)
-            self._tokens.renew(connection_id, self._in(left))
+            self._tokens.renew(connection_id, self._in(max(0, identity.expires - self._now.wall)))
+
+    def _on_guest(self, guest: GuestConnected) -> None:
+        lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
+        self._on_connected(guest.connection, guest.identity, lease_ms)
+        session = self._holding.seat(guest, self._now)
+        self._connections[guest.connection].session = session.key
 
     def _on_disconnected(self, connection_id: ConnectionId, *, orderly: bool) -> None:
         connection = self._connections.pop(connection_id, None)
@@ -256,7 +266,7 @@ class GatewayMachine:
         if session is None or session.connection != connection_id:
             return
         session.connection = None
-        if orderly or connection.said_bye:
+        if orderly:
             self._holding.end(session, LeaveReason.LEFT, self._now)
         else:
             self._holding.linger(session, self._now)
@@ -276,7 +286,7 @@ class GatewayMachine:
         self._on_disconnected(connection_id, orderly=False)
 
     def _renew(self, connection_id: ConnectionId) -> None:
-        self._leases.renew(connection_id, self._in(self._knobs.client_lease_ms))
+        self._leases.renew(connection_id, self._in(self._connections[connection_id].lease_ms))
 
     def _session_of(self, connection: Connection) -> Session | None:
         return None if connection.session is None else self._holding.get(connection.session)
@@ -295,6 +305,19 @@ class GatewayMachine:
         if session is None:
             self._refuse(connection_id, None, ErrorCode.BAD_FRAME, "say hello first")
             return
+        # A `set` with `since` is what a client says again after it has reconnected.
+        again = isinstance(message, Set) and message.since is not None
+        if isinstance(message, Set | Patch | Unset | Intent) and not again:
+            self._holding.note_use(session, self._now)
+        self._on_request(connection_id, connection, session, message)
+
+    def _on_request(
+        self,
+        connection_id: ConnectionId,
+        connection: Connection,
+        session: Session,
+        message: ClientMessage,
+    ) -> None:
         match message:
             case Ping():
                 self._on_ping(connection_id, message)
@@ -311,8 +334,9 @@ class GatewayMachine:
             case Intent():
                 self._on_intent(connection_id, session, message)
             case Bye():
-                connection.said_bye = True
                 self._on_disconnected(connection_id, orderly=True)
+            case Hello():
+                pass  # Heard before there was a session.
 
     def _on_ping(self, connection_id: ConnectionId, ping: Ping) -> None:
         connection = self._connections.get(connection_id)
@@ -373,7 +397,7 @@ class GatewayMachine:
             topic = self._room(connection_id, session, message.topic, message.id)
             if topic is None:
                 return
-            if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
+            if not self._holding.has_space(session, topic, self._now):
                 words = f"a session may be in {ROOMS_PER_SESSION_MAX} rooms; leave one first"
                 self._refuse(connection_id, message.id, ErrorCode.TOO_MANY, words)
                 return
@@ -417,9 +441,7 @@ class GatewayMachine:
         self._accept(connection_id, message.id, None)
 
     def _on_sub(self, connection_id: ConnectionId, connection: Connection, message: Sub) -> None:
-        names = [*message.topics, *(f"user:{user}" for user in message.users)]
-        namespace = connection.identity.namespace
-        topics = [Topic(f"{namespace}/{name}") for name in names]
+        topics = connection.named(message)
         fresh = sum(topic not in connection.topics for topic in topics)
         if len(connection.topics) + fresh > SUBSCRIPTIONS_PER_CONNECTION_MAX:
             words = f"a connection may watch {SUBSCRIPTIONS_PER_CONNECTION_MAX} topics and users"
@@ -435,9 +457,7 @@ class GatewayMachine:
     def _on_unsub(
         self, connection_id: ConnectionId, connection: Connection, message: Unsub
     ) -> None:
-        names = [*message.topics, *(f"user:{user}" for user in message.users)]
-        for name in names:
-            topic = Topic(f"{connection.identity.namespace}/{name}")
+        for topic in connection.named(message):
             connection.topics.pop(topic, None)
             self._watching.unsubscribe(topic, connection_id, self._now)
         self._accept(connection_id, message.id, None)
@@ -456,11 +476,7 @@ class GatewayMachine:
         self._holding.hide(session.topic, hidden=hidden, now=self._now)
 
     def _room(
-        self,
-        connection_id: ConnectionId,
-        session: Session,
-        name: str,
-        request: int | str | None,
+        self, connection_id: ConnectionId, session: Session, name: str, request: int | str | None
     ) -> Topic | None:
         if name.startswith("user:"):
             words = f"{name} can be watched, not joined: the gateway alone writes it"
@@ -488,24 +504,29 @@ class GatewayMachine:
 
     def _on_segment(self, sender: NodeId, segment: Segment) -> None:
         link = self._attachments.at(segment.shard)
-        if link is None or segment.receiver != self._node:
-            return
-        if link.node != sender or link.number != segment.number:
+        expected = (self._node, sender, segment.number)
+        if link is None or (segment.receiver, link.node, link.number) != expected:
             return
         changed, done = link.receive(segment, self._in(self._knobs.resend_ms))
         for request in done:
-            asked = self._choices.take(request)
-            if asked is not None:
+            if (asked := self._choices.take(request)) is not None:
                 self._tell(asked[0], Ok(id=asked[1]))
         if segment.body is not None:
             link.want_acknowledgement(self._flush_due())
         if changed is None:
             return
+        if link.take_news_of_vector():
+            seen = changed.vectors[PRESENCE]
+            link.witness(self._watching.rows_beyond(link.shard, seen), self._flush_due())
         for view in self._watching.merge(link, changed, self._now):
             self._holding.note_choice(view, self._now)
         for row in changed.defeats:
             session = self._holding.note_defeat(row, self._now)
-            if session is not None and session.connection is not None:
+            if session is None or session.connection is None:
+                continue
+            if session.family is not None:
+                self._connections[session.connection].session = session.key
+            else:
                 words = "the session was resumed elsewhere"
                 self._close(session.connection, CloseCode.REPLACED, words)
 
@@ -514,8 +535,7 @@ class GatewayMachine:
     def _on_drain(self, reason: str) -> None:
         connections = list(self._connections)
         others = [url for name, url in self._gateways.items() if name != name_of(self._node)]
-        jitter = self._knobs.reconnect_jitter_ms
-        goaway = Goaway(reason=reason, jitter_ms=jitter, gateways=others)
+        goaway = Goaway(reason=reason, jitter_ms=self._knobs.reconnect_jitter_ms, gateways=others)
         if connections:
             self._out.append(Deliver(connections, goaway))
         for connection_id in connections:
@@ -554,8 +574,7 @@ class GatewayMachine:
         """Announces to a new replica all that this gateway holds in the shard."""
         rows = self._holding.rows_of(link)
         loaded, unloaded = self._watching.topics_of(link.shard)
-        repeat_at = self._in(self._knobs.resend_ms)
-        attach = link.attach(self._node, rows, loaded, unloaded, repeat_at)
+        attach = link.attach(self._node, rows, loaded, unloaded, self._in(self._knobs.resend_ms))
         if link.worker is not None:
             self._out.append(Send(link.worker, [attach]))
 
@@ -571,11 +590,7 @@ class GatewayMachine:
             self._tell(connection_id, Ok(id=request, since=since))
 
     def _refuse(
-        self,
-        connection_id: ConnectionId,
-        request: int | str | None,
-        code: ErrorCode,
-        message: str,
+        self, connection_id: ConnectionId, request: int | str | None, code: ErrorCode, message: str
     ) -> None:
         self._tell(connection_id, Err(code=code, message=message, id=request))
 

@@ -13,16 +13,27 @@ from crdt import Row, epoch_resume
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.epochs import refuting_epoch
-from presence_actors.core.ids import NodeId, SessionId, Topic, UserId
+from presence_actors.core.events import GuestConnected
+from presence_actors.core.guests import (
+    adoptable,
+    guest_resume,
+    likely_slot,
+    row_in,
+    since_in,
+    slots,
+)
+from presence_actors.core.ids import NodeId, SessionId, Topic, UserId, user_topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
+from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
 from presence_actors.core.messages import DURABLE
-from presence_actors.core.sessions import Session, SessionKey, session_start
+from presence_actors.core.sessions import HeldEntry, Session, SessionKey, session_start
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import intent_of
 from presence_actors.core.topic_view import TopicView
 from presence_actors.core.values import (
     INTENT_KEY,
+    Device,
     EntryStatus,
     IntentStatus,
     LeaveReason,
@@ -54,6 +65,8 @@ class Holding:
         self._unannounced: LeaseTable[SessionKey] = LeaseTable()
         #: Sessions with rooms that the client has not said again yet, until these rooms end.
         self._unconfirmed: LeaseTable[SessionKey] = LeaseTable()
+        #: Sessions that were used of late, until they count as idle.
+        self._used: LeaseTable[SessionKey] = LeaseTable()
         #: Entries written so far, for people and metrics.
         self.changes = 0
 
@@ -91,10 +104,14 @@ class Holding:
             device=hello.device,
             since=start if start is not None and start <= now.wall else now.wall,
         )
+        return self._begin(session, hello, now)
+
+    def _begin(self, session: Session, hello: Hello, now: Now) -> Session:
         self._sessions[session.key] = session
         self._by_user.setdefault(session.topic, {})[session.key] = None
         view = self._watching.want(session.topic, now)
         view.pins += 1
+        self._note_idle(session, hello, now)
         self.hold(session, session.topic, session.since, {}, now)
         if self._watching.is_known(view):
             self._announce(session, now)
@@ -102,19 +119,147 @@ class Holding:
             self._unannounced.renew(session.key, self._in(self._knobs.snapshot_wait_ms, now))
         return session
 
+    def seat(self, guest: GuestConnected, now: Now) -> Session:
+        """The session of a guest: one that it left in its grace here, else one in a free slot."""
+        identity = guest.identity
+        own = user_topic(identity.namespace, identity.user)
+        room = Topic(f"{identity.namespace}/{guest.topic}")
+        lost = adoptable(
+            [self._sessions[key] for key in self._by_user.get(own, ())],
+            family=guest.family,
+            device=guest.device,
+            topic=room,
+            meta=guest.meta,
+        )
+        session = self._newcomer(guest, now) if lost is None else self._adopt(lost, guest, now)
+        session.connection = guest.connection
+        return session
+
+    def _newcomer(self, guest: GuestConnected, now: Now) -> Session:
+        identity = guest.identity
+        own = user_topic(identity.namespace, identity.user)
+        room = Topic(f"{identity.namespace}/{guest.topic}")
+
+        def is_free(name: SessionId) -> bool:
+            return (identity.namespace, identity.user, name) not in self._sessions
+
+        name = likely_slot(
+            self._watching.get(room),
+            user=identity.user,
+            family=guest.family,
+            meta=guest.meta,
+            is_free=is_free,
+        ) or next(name for name in slots(guest.family) if is_free(name))
+        row = row_in(self._watching.get(own), identity.user, name)
+        return self._begin_guest(
+            identity,
+            name,
+            family=guest.family,
+            device=guest.device,
+            resume=guest_resume(now.wall, known=None if row is None else epoch_resume(row.epoch)),
+            now=now,
+        )
+
+    def _adopt(self, lost: Session, guest: GuestConnected, now: Now) -> Session:
+        lost.family = guest.family
+        lost.doubt_rooms()
+        self._unconfirmed.renew(lost.key, self._in(self._knobs.grace_connection_ms, now))
+        # Without a greater number: the session never left us, so nothing has to be announced.
+        self.resume(lost, Hello(resume=lost.resume, device=guest.device), lost.status, now)
+        return lost
+
+    def _begin_guest(
+        self,
+        identity: Identity,
+        name: SessionId,
+        *,
+        family: str,
+        device: Device,
+        resume: int,
+        now: Now,
+    ) -> Session:
+        session = Session(
+            identity,
+            name,
+            resume=resume,
+            status=EntryStatus.ONLINE,
+            device=device,
+            since=now.wall,
+            family=family,
+        )
+        return self._begin(session, Hello(), now)
+
+    def _move(self, session: Session, rooms: dict[Topic, HeldEntry], now: Now) -> Session:
+        """A guest whose slot was taken elsewhere goes on in one that nobody holds."""
+        family = session.family or ""
+        view = self._watching.get(session.topic)
+        identity = Identity(session.namespace, session.user)
+        name, known = next(
+            (name, None if row is None else epoch_resume(row.epoch))
+            for name in slots(family)
+            if (session.namespace, session.user, name) not in self._sessions
+            and ((row := row_in(view, session.user, name)) is None or not row.live)
+        )
+        moved = self._begin_guest(
+            identity,
+            name,
+            family=family,
+            device=session.device,
+            resume=guest_resume(now.wall, known=known),
+            now=now,
+        )
+        moved.since = session.since
+        moved.status = session.status
+        for topic, held in rooms.items():
+            self.hold(moved, topic, held.since, held.meta, now)
+        moved.connection, session.connection = session.connection, None
+        return moved
+
+    def has_space(self, session: Session, topic: Topic, now: Now) -> bool:
+        """Whether it may be in this room, too; for want of space, unconfirmed rooms end early."""
+        if topic not in session.entries and len(session.entries) > ROOMS_PER_SESSION_MAX:
+            self._end_unconfirmed(session, now)
+        return topic in session.entries or len(session.entries) <= ROOMS_PER_SESSION_MAX
+
+    def _end_unconfirmed(self, session: Session, now: Now) -> None:
+        for topic in list(session.unconfirmed):
+            self.end_entry(session, topic, LeaveReason.LEFT, now)
+
     def resume(self, session: Session, hello: Hello, status: EntryStatus, now: Now) -> None:
         """A session comes back to us, perhaps from other gateways."""
         self._lingering.release(session.key)
         if hello.resume > session.resume + 1:
             session.doubt_rooms()
             self._unconfirmed.renew(session.key, self._in(self._knobs.grace_connection_ms, now))
-        before = (session.resume, session.status, session.device, session.replaced)
+        before = (session.resume, session.shown, session.device, session.replaced)
         session.resume, session.status, session.device = hello.resume, status, hello.device
         session.replaced = False
+        self._note_idle(session, hello, now)
         missing = session.topic not in session.entries
         if missing:
             self.hold(session, session.topic, session.since, {}, now)
-        if missing or before != (hello.resume, status, hello.device, False):
+        if missing or before != (hello.resume, session.shown, hello.device, False):
+            self.rewrite(session, now)
+
+    def note_use(self, session: Session, now: Now) -> None:
+        """Somebody used the device."""
+        if session.family is not None:
+            return
+        self._used.renew(session.key, self._in(self._knobs.auto_away_ms, now))
+        self._set_idle(session, idle=False, now=now)
+
+    def _note_idle(self, session: Session, hello: Hello, now: Now) -> None:
+        if session.family is not None:
+            return  # A guest cannot say that it is in use, so it is not taken for idle either.
+        left_ms = self._knobs.auto_away_ms - hello.idle_ms
+        session.idle = left_ms <= 0
+        if left_ms > 0:
+            self._used.renew(session.key, self._in(left_ms, now))
+
+    def _set_idle(self, session: Session, *, idle: bool, now: Now) -> None:
+        before = session.shown
+        session.idle = idle
+        if session.shown != before:
             self.rewrite(session, now)
 
     def linger(self, session: Session, now: Now) -> None:
@@ -133,6 +278,7 @@ class Holding:
         self._lingering.release(session.key)
         self._unannounced.release(session.key)
         self._unconfirmed.release(session.key)
+        self._used.release(session.key)
         others = self._by_user[session.topic]
         del others[session.key]
         if not others:
@@ -147,6 +293,9 @@ class Holding:
     def hold(self, session: Session, topic: Topic, since: WallMs, meta: Meta, now: Now) -> WallMs:
         """The session is in the topic with this meta; since when."""
         number = self._attachments.of(topic).number
+        if session.family is not None and topic not in session.entries:
+            known = since_in(self._watching.get(topic), session)
+            since = since if known is None else known
         held = session.hold(topic, attachment=number, since=since, meta=meta)
         self._write(session, topic, now)
         return held.since
@@ -170,6 +319,11 @@ class Holding:
         view = self._watching.get(session.topic)
         session.sure = view is not None and self._watching.is_known(view)
         session.hidden = self._is_hidden(session.topic, now)
+        if session.family is not None:
+            for topic, held in session.entries.items():
+                known = since_in(self._watching.get(topic), session)
+                held.since = held.since if known is None else min(held.since, known)
+            session.since = session.entries[session.topic].since
         self.rewrite(session, now)
 
     def _write(self, session: Session, topic: Topic, now: Now) -> None:
@@ -222,7 +376,7 @@ class Holding:
         """A row of ours was beaten by this one; the session, if it lives elsewhere now.
 
         What it has not announced there yet is kept for the grace, so that nobody sees it leave
-        and come back.
+        and come back. Of a guest that is connected here, the session in which it goes on.
         """
         topic, user, session_id = Topic(row.key[0]), UserId(row.key[1]), row.key[2]
         session = self._sessions.get((topic.partition("/")[0], user, session_id))
@@ -232,19 +386,24 @@ class Holding:
         ours, theirs = epoch_resume(held.epoch), epoch_resume(row.epoch)
         if theirs < ours or (row.live and row.holder == self._node):
             return None
-        if theirs == ours:
+        if theirs == ours and not (session.family is not None and row.live):
             held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
             self._write(session, topic, now)
             return None
+        is_guest = session.family is not None
+        moved: Session | None = None
+        if is_guest and session.connection is not None:
+            rooms = {topic: session.entries[topic] for topic in session.rooms()}
+            moved = self._move(session, rooms, now)
         session.drop(topic)
-        if theirs <= session.resume:
+        if theirs <= session.resume and not is_guest:
             return None  # What the client did elsewhere before it came back to us.
         if not session.entries:
             self._forget(session, now)
         elif not session.replaced:
             session.replaced = True
             self.linger(session, now)
-        return session
+        return moved or session
 
     # What falls due.
 
@@ -254,6 +413,7 @@ class Holding:
             self._lingering.deadline(),
             self._unannounced.deadline(),
             self._unconfirmed.deadline(),
+            self._used.deadline(),
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -264,11 +424,11 @@ class Holding:
             reason = LeaveReason.REPLACED if session.replaced else LeaveReason.TIMEOUT
             self.end(session, reason, now)
         for key in self._unconfirmed.take_expired(now.instant):
-            session = self._sessions[key]
-            for topic in list(session.unconfirmed):
-                self.end_entry(session, topic, LeaveReason.LEFT, now)
+            self._end_unconfirmed(self._sessions[key], now)
         for key in self._unannounced.take_expired(now.instant):
             self._announce(self._sessions[key], now)
+        for key in self._used.take_expired(now.instant):
+            self._set_idle(self._sessions[key], idle=True, now=now)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if a session would live for ever."""

@@ -11,6 +11,7 @@ __all__ = [
     "EMOJI_CHARACTERS_MAX",
     "ENTRIES_PER_PART_MAX",
     "GOSSIP_ROWS_MAX",
+    "GUEST_LEASE_MS_MIN",
     "ID_CHARACTERS_MAX",
     "META_BYTES_MAX",
     "META_DEPTH_MAX",
@@ -50,6 +51,9 @@ ROOMS_PER_SESSION_MAX: Final = 100
 SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 2_000
 #: Resume attempts of one session: half of an epoch's 64 bits. Beyond: `bad_frame`.
 RESUME_MAX: Final = (1 << 31) - 1
+#: How long a gateway believes in a silent guest at least: a stock Phoenix client beats every 30 s
+#: and cannot be told to do it more often. Beyond: close 4508.
+GUEST_LEASE_MS_MIN: Final = 60_000
 #: Topics and users of one query. Beyond: HTTP 400.
 QUERY_TOPICS_MAX: Final = 1_000
 #: Rows in one part of a gossip delta. Beyond: further parts.

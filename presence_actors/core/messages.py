@@ -138,12 +138,17 @@ class Detached(msgspec.Struct, frozen=True, tag=True):
 
 
 class Operations(msgspec.Struct, frozen=True, tag=True):
-    """What a gateway asks of a replica, in order: rows to stamp, topics to watch or forget."""
+    """What a gateway asks of a replica, in order: rows to stamp, topics to watch or forget.
+
+    `witnessed` are rows that another replica stamped and showed to this gateway, and that this one
+    had not seen when the gateway came: their home may have died before it told anybody else.
+    """
 
     rows: Rows
     durable: Rows
     watch: list[Topic]
     unwatch: list[Topic]
+    witnessed: Rows = msgspec.field(default_factory=Rows.empty)
 
 
 class Reach(msgspec.Struct, frozen=True, array_like=True):

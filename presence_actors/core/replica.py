@@ -103,6 +103,8 @@ class ReplicaMachine:
             now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
         )
         self._started = now.instant
+        #: {key: value of its end}: entries that no gateway knows, while our clock may not stamp.
+        self._owed: dict[tuple[str, str, str], bytes] = {}
         self._ready_at: Instant | None = now.instant if first else None
         self._now = now
         self._out: list[ReplicaEffect] = []
@@ -322,6 +324,10 @@ class ReplicaMachine:
         attachment.want_acknowledgement(self._flush_due())
 
     def _operate(self, attachment: Attachment, body: Operations) -> None:
+        if len(body.witnessed):
+            # Rows alone: what else their home wrote, the gateway cannot know.
+            bare = Delta.nothing(Stamp(0))
+            self._merge(PRESENCE, Delta(bare.base, bare.new, body.witnessed, bare.clock))
         self._write_entries(attachment, body.rows)
         self._write_intents(body.durable)
         due = self._flush_due()
@@ -398,8 +404,20 @@ class ReplicaMachine:
 
     def _end(self, row: Row, value: bytes) -> None:
         """Ends an entry in its holder's place: same epoch, no holder."""
+        if not self._store.is_clock_usable(self._now):
+            self._owed[row.key] = value
+            return
         self._write(PRESENCE, [row._replace(status=REMOVED, holder="", value=value)])
         self._note_last_seen([row])
+
+    def _pay_owed(self) -> None:
+        """Ends what had to wait until our clock could stamp, unless its holder knows it by now."""
+        owed, self._owed = self._owed, {}
+        for key, value in owed.items():
+            row = self._store.presence.get(key)
+            holder = None if row is None else self._attached.get(row.holder)
+            if row is not None and row.live and holder is not None and key not in holder.keys:
+                self._end(row, value)
 
     def _write(self, which: int, rows: Sequence[Row]) -> None:
         changes = self._store.write(which, rows, self._now)
@@ -478,6 +496,7 @@ class ReplicaMachine:
                 if row.origin == self._origin:
                     self._end(row, _GATEWAY_LOST)
         if may_stamp:
+            self._pay_owed()
             self._sweep_old_lives()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms
         if not self.is_ready and old_enough and self._gossip.all_started_anew():

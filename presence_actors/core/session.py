@@ -61,12 +61,16 @@ from presence_actors.core.vocabulary import (
     ErrorCode,
     Goaway,
     Hello,
+    Intent,
     Ok,
+    Patch,
     Ping,
     Pong,
     ServerMessage,
+    Set,
     Snap,
     StatusFrame,
+    Unset,
     ViewFrame,
     Welcome,
 )
@@ -174,6 +178,8 @@ class SessionMachine:
         self._beat_at = Instant(0)
         self._again_at: Instant | None = None
         self._heard_at = Instant(0)
+        #: When the application last said something: nobody else knows whether the device is used.
+        self._used_at: Instant | None = None
         self._standing_since = Instant(0)
         #: Attempts since the last connection that was a good one.
         self._attempts = 0
@@ -296,6 +302,8 @@ class SessionMachine:
             self._session, self._resume = None, 0
         if self._session is not None:
             self._resume += 1
+        if self._used_at is None:
+            self._used_at = now.instant
         return [
             Say(
                 message=Hello(
@@ -304,6 +312,7 @@ class SessionMachine:
                     resume=self._resume,
                     device=self._device,
                     status=self._status_told,
+                    idle_ms=now.instant - self._used_at,
                 )
             )
         ]
@@ -484,6 +493,8 @@ class SessionMachine:
         return []
 
     def _on_asked(self, asked: AppAsked, now: Now) -> list[SessionEffect]:
+        if isinstance(asked.message, Set | Patch | Unset | Intent):
+            self._used_at = now.instant
         match asked.message:
             case Bye():
                 connected = self._phase in (Phase.GREETING, Phase.STANDING)

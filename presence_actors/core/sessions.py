@@ -30,7 +30,7 @@ from presence_actors.core.values import (
     encode_value,
     pack_status,
 )
-from presence_actors.core.vocabulary import Identity, Welcome
+from presence_actors.core.vocabulary import Identity, Sub, Unsub, Welcome
 
 __all__ = [
     "Connection",
@@ -73,16 +73,22 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "said_bye", "session", "topics")
+    __slots__ = ("bad_frames", "identity", "lease_ms", "session", "topics")
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, *, lease_ms: int) -> None:
         self.identity = identity
+        #: How long it is believed in while it is silent.
+        self.lease_ms = lease_ms
         #: The session it carries, once it said hello.
         self.session: SessionKey | None = None
         #: Topics it watches.
         self.topics: dict[Topic, None] = {}
         self.bad_frames = 0
-        self.said_bye = False
+
+    def named(self, message: Sub | Unsub) -> list[Topic]:
+        """The topics that a client names."""
+        names = [*message.topics, *(f"user:{user}" for user in message.users)]
+        return [Topic(f"{self.identity.namespace}/{name}") for name in names]
 
 
 class HeldEntry:
@@ -109,7 +115,9 @@ class Session:
         "connection",
         "device",
         "entries",
+        "family",
         "hidden",
+        "idle",
         "namespace",
         "replaced",
         "resume",
@@ -130,6 +138,7 @@ class Session:
         status: EntryStatus,
         device: Device,
         since: WallMs,
+        family: str | None = None,
     ) -> None:
         self.namespace: Namespace = identity.namespace
         self.user: UserId = identity.user
@@ -140,12 +149,16 @@ class Session:
         self.since = since
         self.connection: ConnectionId | None = None
         self.entries: dict[Topic, HeldEntry] = {}
+        #: Whether nothing was done on the device for `auto_away_ms`.
+        self.idle = False
         self.hidden = False
         #: Whether `hidden` is known, and not only guessed.
         self.sure = False
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
         self.replaced = False
+        #: Of a guest (core/guests.py): what its session id is derived from.
+        self.family = family
         #: Rooms that it was in before the client may have been at other gateways. It may have left
         #: them there, so until it says them again they keep the epoch that they had.
         self.unconfirmed: dict[Topic, None] = {}
@@ -189,6 +202,12 @@ class Session:
         del self.entries[topic]
         self.unconfirmed.pop(topic, None)
 
+    @property
+    def shown(self) -> EntryStatus:
+        """What the device shows: its status, or away while it is idle."""
+        idle = self.idle and self.status == EntryStatus.ONLINE
+        return EntryStatus.AWAY if idle else self.status
+
     def row(self, topic: Topic, holder: NodeId) -> Row:
         """The entry as an unstamped row."""
         held = self.entries[topic]
@@ -198,7 +217,7 @@ class Session:
             stamp=_NO_STAMP,
             origin=_NO_ORIGIN,
             epoch=held.epoch,
-            status=pack_status(self.status, hidden=self.hidden, unsure=not self.sure),
+            status=pack_status(self.shown, hidden=self.hidden, unsure=not self.sure),
             holder=holder,
             value=encode_value(value),
         )

@@ -30,12 +30,14 @@ class ShardLink:
         "_due",
         "_durable",
         "_incoming",
+        "_is_new",
         "_outgoing",
         "_repeat_attach_at",
         "_rows",
         "_sent",
         "_unwatch",
         "_watch",
+        "_witnessed",
         "attached",
         "candidates",
         "cut_off",
@@ -69,6 +71,9 @@ class ShardLink:
         self.cut_off = False
         self._rows: dict[Key, Row] = {}
         self._durable: dict[Key, Row] = {}
+        #: Rows stamped elsewhere that the present replica lacks, and whether we have looked yet.
+        self._witnessed: dict[Key, Row] = {}
+        self._is_new = False
         self._watch: dict[Topic, None] = {}
         self._unwatch: dict[Topic, None] = {}
         self._due: Instant | None = None
@@ -95,6 +100,17 @@ class ShardLink:
         if request is not None:
             self.waiting_requests.append((0, request))
         self._want(due)
+
+    def witness(self, rows: Iterable[Row], due: Instant) -> None:
+        """The replica has not seen these stamped rows, which we have from another one."""
+        self._witnessed.update((row.key, row) for row in rows)
+        if self._witnessed:
+            self._want(due)
+
+    def take_news_of_vector(self) -> bool:
+        """Whether this is the first that we hear of what the present replica has seen."""
+        first, self._is_new = self._is_new, False
+        return first
 
     def unacknowledged(self, key: Key) -> Row | None:
         """The newest version of a durable record that no replica has confirmed, if there is one."""
@@ -155,6 +171,8 @@ class ShardLink:
         self.number += 1
         self.attached = False
         self._incoming, self._outgoing = ReceiveStream(), SendStream()
+        self._witnessed = {}
+        self._is_new = True
 
     def attach(
         self,
@@ -247,7 +265,8 @@ class ShardLink:
         ]
         if self._due is None or now < self._due:
             return segments
-        news = bool(self._rows or self._durable or self._watch or self._unwatch)
+        gathered = (self._rows, self._durable, self._watch, self._unwatch, self._witnessed)
+        news = any(gathered)
         if self._outgoing.is_full or not news:
             if self._incoming.owes_acknowledgement:
                 segments.append(self._segment(sender, self._outgoing.last, None))
@@ -259,7 +278,9 @@ class ShardLink:
             durable=Rows.of(self._durable.values()),
             watch=list(self._watch),
             unwatch=list(self._unwatch),
+            witnessed=Rows.of(self._witnessed.values()),
         )
+        self._witnessed = {}
         self._rows, self._durable, self._watch, self._unwatch = {}, {}, {}, {}
         self._due = None
         sequence = self._outgoing.push(body, repeat_at=repeat_at)

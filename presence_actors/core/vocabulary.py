@@ -109,13 +109,17 @@ class UserStatus(enum.StrEnum):
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True, omit_defaults=True):
-    """The first frame. A resuming client names its session and counts its attempts."""
+    """The first frame. A resuming client names its session and counts its attempts.
+
+    `idle_ms` is how long nobody has used the device: whoever was away by that stays away.
+    """
 
     token: str | None = None
     session: SessionId | None = None
     resume: int = 0
     device: str = "desktop"
     status: str = "online"
+    idle_ms: int = 0
     caps: list[str] = []
 
 

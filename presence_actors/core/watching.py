@@ -147,6 +147,14 @@ class Watching:
                 )
         return list(choices.values())
 
+    def rows_beyond(self, shard: ShardId, seen: VersionVector) -> Iterator[Row]:
+        """What we have been shown of a shard that somebody with this vector has not seen."""
+        for view in self._views.values():
+            if view.shard == shard:
+                for row in view.rows[PRESENCE].values():
+                    if not seen.covers(row.origin, row.stamp):
+                        yield row
+
     def doubt(self, shard: ShardId, now: Now) -> None:
         """Other origins or holders of the shard can be heard than before."""
         for view in self._views.values():

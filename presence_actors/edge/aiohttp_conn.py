@@ -16,9 +16,9 @@ from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from presence_actors.core.ids import ConnectionId
 from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX
 from presence_actors.core.vocabulary import ErrorCode
-from presence_actors.edge.conn import Adapter
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.wire.refusals import FrameRefused
 
@@ -108,11 +108,11 @@ class AiohttpConn:
 class _Socket(web.WebSocketResponse):
     """aiohttp's WebSocket; a frame that is too big is the driver's to refuse."""
 
-    def __init__(self, *, protocol: str, ping_ms: int, close_ms: int) -> None:
+    def __init__(self, *, protocol: str | None, ping_ms: int, close_ms: int) -> None:
         super().__init__(
             timeout=close_ms / 1_000,
             heartbeat=ping_ms / 1_000,
-            protocols=(protocol,),
+            protocols=() if protocol is None else (protocol,),
             compress=False,
             # aiohttp refuses a frame of exactly this size, too.
             max_msg_size=CLIENT_FRAME_BYTES_MAX + 1,
@@ -133,12 +133,21 @@ async def serve_socket(
     request: web.Request,
     driver: GatewayDriver,
     *,
-    adapter: Adapter,
-    protocol: str,
-    authorization: str | None,
+    protocol: str | None,
+    opened: Callable[[AiohttpConn], ConnectionId],
+    says_goodbye: Callable[[int, str], bool] = lambda _code, _reason: False,
     ping_ms: int,
 ) -> web.WebSocketResponse:
-    """Upgrade, and serve the connection until it is gone."""
+    """Upgrade, and serve the connection until it is gone.
+
+    Args:
+        request: The upgrade.
+        driver: What the frames are handed to.
+        protocol: The subprotocol to answer with, if any.
+        opened: Tells the driver of the connection.
+        says_goodbye: Whether a client that closes with this code and reason is gone for good.
+        ping_ms: Distance of the WebSocket pings to a silent client.
+    """
     close_ms = driver.limits.close_ms
     socket = _Socket(protocol=protocol, ping_ms=ping_ms, close_ms=close_ms)
     await socket.prepare(request)
@@ -146,30 +155,28 @@ async def serve_socket(
     if transport is None:
         return socket
     conn = AiohttpConn(socket, transport, close_ms=close_ms)
-    connection = driver.opened(
-        conn, adapter=adapter, address=request.remote or "", authorization=authorization
-    )
+    connection = opened(conn)
     socket.on_too_big = partial(driver.refused, connection, _TOO_BIG)
+    orderly = False
     try:
-        async for message in socket:
+        while True:
+            message = await socket.receive()
             match message.type:
-                case WSMsgType.TEXT:
+                case WSMsgType.TEXT | WSMsgType.BINARY:
                     driver.received(connection, message.data)
-                case WSMsgType.BINARY:
-                    driver.refused(connection, _BINARY)
+                case WSMsgType.CLOSE:
+                    orderly = says_goodbye(int(message.data), message.extra or "")
+                    break
                 case _:
                     break
     finally:
-        driver.closed(connection)
+        driver.closed(connection, orderly=orderly)
         await conn.closed()
     return socket
 
 
 _TOO_BIG: Final = FrameRefused(
     ErrorCode.TOO_BIG, f"a frame may have at most {CLIENT_FRAME_BYTES_MAX} bytes"
-)
-_BINARY: Final = FrameRefused(
-    ErrorCode.BAD_FRAME, "the frame is binary; this protocol has text frames only"
 )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from presence_actors.core.vocabulary import ClientMessage, ServerMessage
+from presence_actors.wire.phoenix import Turn
 
-__all__ = ["Adapter", "Conn"]
+__all__ = ["Adapter", "Conn", "Dialog"]
 
 
 class Conn(Protocol):
@@ -43,4 +44,20 @@ class Adapter(Protocol):
 
     def encode(self, message: ServerMessage) -> bytes:
         """The text of a frame, as UTF-8."""
+        ...
+
+
+class Dialog(Protocol):
+    """One connection of a client protocol that has a state: not one frame for one message."""
+
+    def receive(self, data: str | bytes) -> Turn:
+        """What a text frame, or a binary one, leads to; raises `FrameRefused`."""
+        ...
+
+    def hear(self, message: ServerMessage) -> Turn:
+        """What a message of the machine leads to."""
+        ...
+
+    def closed(self) -> None:
+        """The connection is gone."""
         ...

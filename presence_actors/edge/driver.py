@@ -24,6 +24,7 @@ from presence_actors.core.events import (
     DeadlineReached,
     DrainRequested,
     GatewayEvent,
+    GuestConnected,
     QueryReceived,
 )
 from presence_actors.core.ids import ConnectionId, NodeName, UserId
@@ -37,16 +38,19 @@ from presence_actors.core.vocabulary import (
     Goaway,
     Hello,
     Identity,
+    Ping,
     ServerMessage,
 )
 from presence_actors.edge.admission import is_loopback
-from presence_actors.edge.conn import Adapter, Conn
+from presence_actors.edge.client import Client, text_of
+from presence_actors.edge.conn import Adapter, Conn, Dialog
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.polls import Polls
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
 from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
 from presence_actors.wire.native import closing_code
+from presence_actors.wire.phoenix import Introduction, Turn
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["GatewayDriver", "GatewayLike", "GatewayState"]
@@ -88,51 +92,6 @@ class GatewayLike(Protocol):
         ...
 
 
-class _Client:
-    """One connection and what the driver knows of it."""
-
-    __slots__ = (
-        "adapter",
-        "address",
-        "authorization",
-        "bad_frames",
-        "conn",
-        "deadline",
-        "dirty",
-        "id",
-        "known",
-        "leaving",
-        "pending",
-    )
-
-    def __init__(
-        self,
-        id: ConnectionId,  # noqa: A002  # what it is
-        conn: Conn,
-        *,
-        adapter: Adapter,
-        address: str,
-        authorization: str | None,
-    ) -> None:
-        self.id = id
-        self.conn = conn
-        self.adapter = adapter
-        self.address = address
-        #: The token of the Authorization header, until `hello` has used it.
-        self.authorization = authorization
-        self.bad_frames = 0
-        #: The timer for `hello`, until it was said.
-        self.deadline: asyncio.TimerHandle | None = None
-        #: Whether it has not said who it is, and counts as such.
-        self.pending = True
-        #: Whether the machine knows it.
-        self.known = False
-        #: Whether it is being closed: no frame in or out any more.
-        self.leaving = False
-        #: Whether something was gathered for it in this turn.
-        self.dirty = False
-
-
 class GatewayDriver:
     """Runs a gateway's machine for the clients of one server. All calls from one event loop.
 
@@ -170,11 +129,11 @@ class GatewayDriver:
             clock=clock,
             name=name,
         )
-        self._clients: dict[ConnectionId, _Client] = {}
+        self._clients: dict[ConnectionId, Client] = {}
         self._unauthenticated: Counter[str] = Counter()
         self._polls = Polls()
         self._ids = itertools.count(1)
-        self._dirty: list[_Client] = []
+        self._dirty: list[Client] = []
         self._flushing = False
         #: What happened, by name: for /v1/stats and metrics.
         self.counts: Counter[str] = Counter()
@@ -218,7 +177,7 @@ class GatewayDriver:
         self, conn: Conn, *, adapter: Adapter, address: str, authorization: str | None = None
     ) -> ConnectionId:
         """A connection is open; from now on it has a name and a deadline."""
-        client = _Client(
+        client = Client(
             ConnectionId(next(self._ids)),
             conn,
             adapter=adapter,
@@ -233,14 +192,30 @@ class GatewayDriver:
         )
         return client.id
 
-    def received(self, connection: ConnectionId, frame: str) -> None:
-        """A text frame came in."""
+    def opened_dialog(
+        self, conn: Conn, *, dialog: Dialog, identity: Identity, address: str
+    ) -> ConnectionId:
+        """A connection is open whose token was read before, and which says `hello` in no words."""
+        client = Client(
+            ConnectionId(next(self._ids)), conn, address=address, dialog=dialog, identity=identity
+        )
+        client.pending = False
+        self._clients[client.id] = client
+        self.counts["opened"] += 1
+        self._await_introduction(client)
+        return client.id
+
+    def received(self, connection: ConnectionId, frame: str | bytes) -> None:
+        """A text frame came in; or a binary one, as bytes, on a connection with a dialog."""
         client = self._clients.get(connection)
         if client is None or client.leaving:
             return
         self.counts["frames_in"] += 1
         try:
-            message = client.adapter.decode(frame)
+            if client.dialog is not None:
+                self._converse(client, client.dialog.receive(frame), came_in=True)
+                return
+            message = client.shared.decode(text_of(frame))
         except FrameRefused as refused:
             self._refuse(client, refused)
             return
@@ -253,14 +228,16 @@ class GatewayDriver:
         if client is not None and not client.leaving:
             self._refuse(client, refused)
 
-    def closed(self, connection: ConnectionId) -> None:
-        """A connection is gone, whoever ended it."""
+    def closed(self, connection: ConnectionId, *, orderly: bool = False) -> None:
+        """A connection is gone, whoever ended it; orderly if the client said that it goes."""
         client = self._clients.pop(connection, None)
         if client is None:
             return
         self.counts["closed"] += 1
         self._settled(client)
-        self._report_gone(client)
+        if client.dialog is not None:
+            client.dialog.closed()
+        self._report_gone(client, orderly=orderly)
 
     async def query(self, namespace: str, topics: list[str], users: list[UserId]) -> Answer:
         """Who is in these rooms, and what these users show.
@@ -293,7 +270,7 @@ class GatewayDriver:
 
     # --- from connections to the machine --------------------------------------------------------
 
-    def _take(self, client: _Client, message: ClientMessage) -> None:
+    def _take(self, client: Client, message: ClientMessage) -> None:
         if not client.known:
             self._greet(client, message)
             return
@@ -309,7 +286,7 @@ class GatewayDriver:
             case _:
                 self.host.post(ClientSent(client.id, message))
 
-    def _greet(self, client: _Client, message: ClientMessage) -> None:
+    def _greet(self, client: Client, message: ClientMessage) -> None:
         if not isinstance(message, Hello):
             self._end(client, Err(code=ErrorCode.UNAUTHORIZED, message="say hello first"))
             return
@@ -330,7 +307,7 @@ class GatewayDriver:
             return
         self._welcome(client, identity, message)
 
-    def _welcome(self, client: _Client, identity: Identity, hello: Hello) -> None:
+    def _welcome(self, client: Client, identity: Identity, hello: Hello) -> None:
         self._settled(client)
         client.known = True
         client.authorization = None
@@ -339,7 +316,53 @@ class GatewayDriver:
         # Without the token: what the machine is told stays in the flight recorder.
         self.host.post(ClientSent(client.id, msgspec.structs.replace(hello, token=None)))
 
-    def _refuse(self, client: _Client, refused: FrameRefused) -> None:
+    def _converse(self, client: Client, turn: Turn, *, came_in: bool = False) -> None:
+        """Carry out one turn of a dialog."""
+        for frame in turn.frames:
+            self._gather(client, frame)
+        if client.leaving:
+            return
+        if turn.introduction is not None:
+            self._introduce(client, turn.introduction)
+        if client.known:
+            for message in turn.messages:
+                self.host.post(ClientSent(client.id, message))
+            if came_in and not turn.messages:
+                # Whatever it says is a sign of life.
+                self.host.post(ClientSent(client.id, Ping()))
+        elif came_in:
+            self._await_introduction(client)
+
+    def _introduce(self, client: Client, introduction: Introduction) -> None:
+        identity, client.identity = client.identity, None
+        if identity is None:
+            return
+        self._settled(client)
+        client.known = True
+        self.counts["greeted"] += 1
+        self.host.post(
+            GuestConnected(
+                client.id,
+                identity,
+                introduction.family,
+                introduction.device,
+                introduction.topic,
+                introduction.meta,
+            )
+        )
+
+    def _await_introduction(self, client: Client) -> None:
+        if client.deadline is not None:
+            client.deadline.cancel()
+        client.deadline = asyncio.get_running_loop().call_later(
+            self.limits.idle_ms / 1_000, self._idled, client
+        )
+
+    def _idled(self, client: Client) -> None:
+        client.deadline = None
+        self._part(client, _CLOSE_IDLE, f"nothing heard for {self.limits.idle_ms} ms")
+
+    def _refuse(self, client: Client, refused: FrameRefused) -> None:
         self.counts["refused"] += 1
         err = Err(code=refused.code, message=refused.message, id=refused.id)
         if closing_code(refused.code) is not None:
@@ -355,18 +378,18 @@ class GatewayDriver:
         elif client.known:
             self.host.post(ClientRefused(client.id))
 
-    def _end(self, client: _Client, err: Err) -> None:
+    def _end(self, client: Client, err: Err) -> None:
         """Say why, and close."""
         self._write(client, err)
         code = closing_code(err.code)
         self._part(client, code if code is not None else _CLOSE_BAD_FRAMES, err.message)
 
-    def _hello_missed(self, client: _Client) -> None:
+    def _hello_missed(self, client: Client) -> None:
         client.deadline = None
         self.counts["hello_missed"] += 1
         self._part(client, _CLOSE_IDLE, f"no hello within {self.limits.hello_ms} ms")
 
-    def _settled(self, client: _Client) -> None:
+    def _settled(self, client: Client) -> None:
         """It is none of those any more that have yet to say who they are. Idempotent."""
         if client.deadline is not None:
             client.deadline.cancel()
@@ -377,13 +400,13 @@ class GatewayDriver:
             if self._unauthenticated[client.address] <= 0:
                 del self._unauthenticated[client.address]
 
-    def _part(self, client: _Client, code: int, reason: str, *, orderly: bool = False) -> None:
+    def _part(self, client: Client, code: int, reason: str, *, orderly: bool = False) -> None:
         """Close it, and tell the machine at once: a slow socket must not hold up what follows."""
         if not client.leaving:
             self._close(client, code, reason)
         self._report_gone(client, orderly=orderly)
 
-    def _report_gone(self, client: _Client, *, orderly: bool = False) -> None:
+    def _report_gone(self, client: Client, *, orderly: bool = False) -> None:
         if client.known:
             client.known = False
             self.host.post(ClientDisconnected(client.id, orderly))
@@ -412,16 +435,24 @@ class GatewayDriver:
             client = self._clients.get(connection)
             if client is None or client.leaving:
                 continue
-            text = texts.get(client.adapter)
+            if client.dialog is not None:
+                self._converse(client, client.dialog.hear(effect.message))
+                continue
+            adapter = client.shared
+            text = texts.get(adapter)
             if text is None:
-                text = texts[client.adapter] = client.adapter.encode(effect.message)
+                text = texts[adapter] = adapter.encode(effect.message)
             self._gather(client, text)
 
-    def _write(self, client: _Client, message: ServerMessage) -> None:
-        if not client.leaving:
-            self._gather(client, client.adapter.encode(message))
+    def _write(self, client: Client, message: ServerMessage) -> None:
+        if client.leaving:
+            return
+        if client.dialog is not None:
+            self._converse(client, client.dialog.hear(message))
+        else:
+            self._gather(client, client.shared.encode(message))
 
-    def _gather(self, client: _Client, text: bytes) -> None:
+    def _gather(self, client: Client, text: bytes) -> None:
         if not client.dirty:
             # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
             if client.conn.unsent_bytes > self.limits.unsent_bytes_max:
@@ -445,6 +476,6 @@ class GatewayDriver:
         else:
             self._flushing = False
 
-    def _close(self, client: _Client, code: int, reason: str) -> None:
+    def _close(self, client: Client, code: int, reason: str) -> None:
         client.leaving = True
         client.conn.close(code, reason)

@@ -14,6 +14,12 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     #: A connection says `hello` within this. Beyond: close 4508.
     hello_ms: int = 5_000
+    #: A Phoenix connection without a channel says something within this. Beyond: close 4508.
+    idle_ms: int = 60_000
+    #: How long a Phoenix client waits for its refusal: it tries again at once, and for ever.
+    refusal_ms: int = 2_000
+    #: How many wait so at the same time. Beyond: refused at once.
+    refusals_max: int = 1_000
     #: Connections that have not said `hello`, in all and of one address. Beyond: HTTP 503.
     #: Loopback is no one address: behind it are a proxy's clients, or a test's.
     unauthenticated_max: int = 1_000

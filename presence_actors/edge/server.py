@@ -23,6 +23,7 @@ from presence_actors.edge.admission import (
 from presence_actors.edge.aiohttp_conn import serve_socket
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.pages import page_routes
+from presence_actors.edge.phoenix import PhoenixEndpoint, offered_protocols
 from presence_actors.edge.rest import RestApi, failure
 from presence_actors.errors import ConfigError, UsageError
 from presence_actors.wire.native import SUBPROTOCOL, NativeAdapter
@@ -81,6 +82,7 @@ class EdgeServer:
         self._origins = check_origins(allowed_origins)
         self._ping_ms = ping_ms
         self._adapter = NativeAdapter()
+        self._phoenix = PhoenixEndpoint(driver, ping_ms=ping_ms)
         self._name = gateway_name
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
@@ -99,7 +101,13 @@ class EdgeServer:
             connections_max=max(1, min(limits.connections_max, descriptors - _DESCRIPTORS_SPARED)),
         )
         application = web.Application(middlewares=[self._admit])
-        application.add_routes([web.get("/ws", self._socket), *page_routes()])
+        application.add_routes(
+            [
+                web.get("/ws", self._socket),
+                web.get("/socket/websocket", self._phoenix_socket),
+                *page_routes(),
+            ]
+        )
         application.add_routes(RestApi(self._driver, gateway_name=self._name).routes())
         application.on_response_prepare.append(_hide_server)
         self._runner = web.AppRunner(
@@ -147,17 +155,31 @@ class EdgeServer:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
+        if SUBPROTOCOL not in offered_protocols(request):
+            return failure(
+                400,
+                ErrorCode.BAD_VERSION,
+                f"this gateway speaks the subprotocol {SUBPROTOCOL}; offer it in "
+                "Sec-WebSocket-Protocol",
+            )
         return await serve_socket(
             request,
             self._driver,
-            adapter=self._adapter,
             protocol=SUBPROTOCOL,
-            authorization=bearer(request.headers.get("Authorization")),
+            opened=lambda conn: self._driver.opened(
+                conn,
+                adapter=self._adapter,
+                address=request.remote or "",
+                authorization=bearer(request.headers.get("Authorization")),
+            ),
             ping_ms=self._ping_ms,
         )
 
+    async def _phoenix_socket(self, request: web.Request) -> web.StreamResponse:
+        return self._refusal(request) or await self._phoenix.serve(request)
+
     def _refusal(self, request: web.Request) -> web.Response | None:
-        """Why this request gets no socket, or None."""
+        """Why this request gets no socket, whatever it speaks, or None."""
         origin = request.headers.get("Origin")
         if not origin_allowed(origin, host=request.headers.get("Host"), allowed=self._origins):
             return failure(
@@ -171,16 +193,6 @@ class EdgeServer:
                 "bad_request",
                 "this address speaks WebSocket only",
                 headers={"Upgrade": "websocket"},
-            )
-        offered = [
-            word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")
-        ]
-        if SUBPROTOCOL not in offered:
-            return failure(
-                400,
-                ErrorCode.BAD_VERSION,
-                f"this gateway speaks the subprotocol {SUBPROTOCOL}; offer it in "
-                "Sec-WebSocket-Protocol",
             )
         full = self._driver.refusal(request.remote or "")
         if full is not None:

@@ -330,6 +330,10 @@ def _checked_hello(hello: Hello) -> Hello:
         raise FrameRefused(
             ErrorCode.BAD_FRAME, f"resume is {hello.resume}; give a number from 0 to {RESUME_MAX}"
         )
+    if not 0 <= hello.idle_ms <= _INTEGER_MAX:
+        raise FrameRefused(
+            ErrorCode.BAD_FRAME, f"idle_ms is {hello.idle_ms}; give milliseconds, 0 or more"
+        )
     _check_word(hello.status, _ENTRY_WORDS, "status")
     if len(hello.caps) > CAPABILITIES_MAX:
         raise FrameRefused(

@@ -60,6 +60,7 @@ NATIVE_CLIENT: Final[dict[str, ClientMessage]] = {
         token="dev:alice",
         session=SessionId("f2c1a9d07b6e4f53"),
         resume=2,
+        idle_ms=42_000,
         device="mobile",
         status="away",
         caps=["example"],

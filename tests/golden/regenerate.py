@@ -8,8 +8,10 @@ from pathlib import Path
 
 from presence_actors.wire.native import encode_client, encode_server
 from presence_actors.wire.peer import encode_frame
+from presence_actors.wire.phoenix_frames import Version, encode_json
 from tests.golden.frames import NATIVE_CLIENT, NATIVE_SERVER
 from tests.golden.peer_frames import PEER
+from tests.golden.phoenix_frames import CLIENT_V1, CLIENT_V2, encoded, server_frames
 
 FOLDER = Path(__file__).parent
 
@@ -27,6 +29,13 @@ def main() -> None:
         )
     for name, messages in PEER.items():
         contents[FOLDER / "peer-v1" / f"{name}.bin"] = encode_frame(messages)
+    for version, said_by_clients in ((Version.V1, CLIENT_V1), (Version.V2, CLIENT_V2)):
+        folder = FOLDER / f"phoenix-v{version}"
+        for name, frame in said_by_clients.items():
+            text = encode_json(encoded(version, frame))
+            contents[folder / f"client-{name}.json"] = text + b"\n"
+        for name, text in server_frames(version).items():
+            contents[folder / f"server-{name}.json"] = text + b"\n"
     for path, content in contents.items():
         if path.exists() and "--replace" not in sys.argv[1:]:
             continue

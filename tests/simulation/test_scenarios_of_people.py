@@ -431,13 +431,8 @@ def test_reasons_reach_watchers() -> None:
     assert sorted(leaves(watcher)) == [("alice", "left"), ("bob", "timeout"), ("carol", "left")]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Nobody is left to end what only one gateway ever saw: a design question. A gateway "
-    "would have to compare its views with what its next replica has of dead origins.",
-)
 def test_what_only_a_watcher_saw_ends_when_its_worker_and_its_holder_died() -> None:
-    """A ghost at one watcher: the entry was told to nobody else, and nobody will end it.
+    """The watcher's gateway is the only witness: it tells its next replica what it was shown.
 
     ```
     g1  alice --> w0 --> g0 (watcher sees her)      X g1, X w0, both before w0 told w1

@@ -29,6 +29,8 @@ from presence_actors.core.vocabulary import (
     ServerMessage,
     Set,
     StatusFrame,
+    Sub,
+    Unset,
     UserStatus,
     Welcome,
 )
@@ -129,7 +131,7 @@ def _answer(message: ClientMessage, now: Now) -> ServerMessage | None:
             )
         case Ping():
             return Pong(t=message.t, server_ms=now.wall)
-        case Set(id=int() as request):
+        case Set(id=int() as request) | Sub(id=int() as request) | Unset(id=int() as request):
             return Ok(id=request)
     return None
 

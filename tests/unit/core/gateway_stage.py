@@ -75,6 +75,8 @@ class Replica:
         self.beats: list[Beat] = []
         self.topics: dict[Topic, None] = {}
         self.clock: int = pack_stamp(WALL, 0)
+        #: How many of its segments the gateway has, as far as it was told.
+        self.acknowledged = 0
         self._sent = 0
         self._received = 0
 
@@ -96,7 +98,10 @@ class Replica:
                     answers.extend(self._attach(message) if self.attaches else [])
                 case Segment(body=Operations() as body, sequence=sequence):
                     self._received = sequence
+                    self.acknowledged = message.ack
                     answers.append(self._operate(body))
+                case Segment(ack=ack):
+                    self.acknowledged = ack
                 case _:
                     pass
         return answers

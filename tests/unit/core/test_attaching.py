@@ -229,6 +229,21 @@ def test_anything_that_comes_from_a_worker_is_a_sign_of_its_life() -> None:
     assert trial.chosen() is None
 
 
+def test_a_replica_whose_news_come_is_not_left_although_its_answers_are_lost() -> None:
+    """And what came is acknowledged within a flush."""
+    stage = Stage()
+    replica = stage.replica
+    replica.is_there = False
+    for _ in range(5):
+        stage.passes(SILENCE // 2)
+        stage.hears(replica.says())
+    assert stage.replica is replica
+    replica.is_there = True
+    stage.hears(replica.says())
+    stage.passes(KNOBS.flush_ms)
+    assert replica.acknowledged == 7
+
+
 def test_a_replica_that_may_not_vouch_is_left_for_one_that_may() -> None:
     """But not for one that we only like better."""
     trial = standing(W1)

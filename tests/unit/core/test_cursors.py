@@ -54,7 +54,7 @@ def test_no_cursor_means_that_nothing_was_seen() -> None:
         spelt({"3": {"a/w0/01": 5}}),
         spelt({3: {"a/w0/01": -5}}),
         spelt({3: {"a/w0/01": 1.5}}),
-        "A" * (64 * 1024 + 1),
+        spelt({3: {"a" * 64 * 1024: 5}}),
     ],
 )
 def test_a_cursor_that_cannot_be_read_means_that_nothing_was_seen(cursor: str) -> None:

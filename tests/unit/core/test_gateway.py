@@ -6,7 +6,7 @@ import pytest
 
 from crdt import Row, Rows
 from presence_actors.core.effects import CloseClient, Deliver
-from presence_actors.core.events import ClientRefused, DrainRequested
+from presence_actors.core.events import ClientRefused, DrainRequested, MessagesReceived
 from presence_actors.core.ids import ConnectionId, SessionId, UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.limits import (
@@ -143,23 +143,16 @@ def test_a_connection_that_was_closed_in_order_leaves_at_once() -> None:
 # ------------------------------------------------------------------------------ leases and patience
 
 
-def test_a_silent_connection_is_closed_at_the_end_of_its_lease() -> None:
-    """And its session has the grace from then on."""
+@pytest.mark.parametrize("said_hello", [True, False])
+def test_a_silent_connection_is_closed_at_the_end_of_its_lease(said_hello: bool) -> None:
+    """And its session, if it has one, has the grace from then on."""
     stage = Stage()
     alice = stage.connects()
-    stage.says(alice, Hello())
+    if said_hello:
+        stage.says(alice, Hello())
     assert stage.passes(KNOBS.client_lease_ms - 1) == []
     assert stage.passes(1) == [CloseClient(alice, CloseCode.IDLE, "no heartbeat within the lease")]
-    assert stage.machine.inspect().lingering == 1
-
-
-def test_a_connection_that_never_says_hello_is_closed_at_the_end_of_its_lease() -> None:
-    """Nobody else hears of it."""
-    stage = Stage()
-    alice = stage.connects()
-    assert closed(stage.passes(KNOBS.client_lease_ms)) == [
-        CloseClient(alice, CloseCode.IDLE, "no heartbeat within the lease")
-    ]
+    assert stage.machine.inspect().lingering == int(said_hello)
 
 
 @pytest.mark.parametrize("message", [Ping(t=7), Unsub(topics=["room:lobby"])])
@@ -221,6 +214,15 @@ def test_a_connection_ends_with_its_token() -> None:
     ]
     stage.enters(resume=1)
     assert ends(stage) == []
+
+
+def test_a_connection_that_is_gone_is_not_closed_once_more() -> None:
+    """Its lease and its token are nobody's any more."""
+    stage = Stage()
+    alice = stage.connects(expires=stage.at + 5_000)
+    stage.says(alice, Hello(session=S1))
+    stage.loses(alice)
+    assert stage.passes(2 * KNOBS.client_lease_ms) == []
 
 
 def test_after_a_pause_nobody_is_judged_before_the_input_was_read() -> None:
@@ -447,6 +449,7 @@ def test_a_segment_that_is_not_for_this_attachment_is_ignored() -> None:
         changed_in(number=good.number + 1),
     ]
     assert stage.hears(*strange) == []
+    assert stage.happens(MessagesReceived(stage.other.node, [good])) == []
     assert stage.ticks() == []
     stage.hears(good)
     assert len(told(stage.ticks(), bob)) == 1

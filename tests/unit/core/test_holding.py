@@ -332,11 +332,11 @@ def test_a_row_that_was_beaten_under_our_own_resumption_is_refuted() -> None:
 @pytest.mark.parametrize(
     "winner",
     [
-        entry("bob", topic=OWN, written=900),
-        entry(topic="default/room:other", resume=2, written=900),
-        entry(topic=OWN, resume=1, attachment=0, written=900),
+        entry("bob", topic=OWN, written=900, holder=G1),
+        entry(topic="default/room:other", resume=2, written=900, holder=G1),
+        entry(topic=OWN, resume=1, attachment=0, written=900, holder=G1),
         entry(topic=OWN, resume=1, attachment=9, written=900, holder=G0),
-        entry(topic=OWN, session="s2", resume=2, written=900),
+        entry(topic=OWN, session="s2", resume=2, written=900, holder=G1),
     ],
     ids=["another user", "another topic", "a smaller epoch", "our own row", "another session"],
 )

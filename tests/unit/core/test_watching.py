@@ -159,6 +159,7 @@ def test_who_subscribes_again_gets_the_whole_again() -> None:
     """It counts as one subscription."""
     stage = Stage()
     carol = watcher(stage)
+    written(stage, entry("bob"))
     stage.says(carol, ROOM)
     assert isinstance(only(stage.ticks(), carol), Snap)
     assert stage.machine.inspect().subscriptions == 1
@@ -345,6 +346,20 @@ def test_entries_of_a_silent_gateway_are_in_doubt_but_never_our_own() -> None:
     assert only(stage.ticks(), carol) == view(
         Quality.PARTIAL, as_of=SILENT, unreachable=[ref("bob")]
     )
+
+
+def test_a_view_is_as_old_as_the_oldest_sign_of_what_is_in_doubt() -> None:
+    """A silent home and a silent gateway, heard last at different times."""
+    stage = Stage()
+    carol = watcher(stage)
+    stage.hears(stage.replica.says(entry("bob", origin=W1, holder=G1, written=3)))
+    came(stage, "dave")
+    silent = Reach(ready=True, origins={W1: WallMs(SILENT + 5)}, holders={G1: SILENT})
+    stage.hears(stage.replica.says(reach=silent))
+    shown = only(stage.ticks(), carol)
+    assert isinstance(shown, ViewFrame)
+    assert shown.unreachable == sorted([ref("bob"), ref("dave")])
+    assert shown.as_of == SILENT
 
 
 def test_the_same_reach_again_is_told_to_nobody() -> None:

@@ -1,0 +1,66 @@
+"""A real cluster for stock clients, and a sentence where they cannot run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from presence_actors.actors.cluster import Cluster
+from presence_actors.config import ClusterConfig
+from tests.integration.free_ports import first_of_free_ports
+from tests.integration.node.stock_client import FOLDER
+from tests.stories.stage import STORY_KNOBS
+
+TOKEN_KEY = b"thirty-two bytes that guard none"
+
+_NODE_MIN = 20
+
+
+def _trouble() -> str | None:
+    """Why no stock client can run here, or None."""
+    node = shutil.which("node")
+    if node is None:
+        return f"needs Node.js {_NODE_MIN} or newer: install it, then make test-node"
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+    major = version.stdout.strip().removeprefix("v").partition(".")[0]
+    if not major.isdecimal() or int(major) < _NODE_MIN:
+        return f"needs Node.js {_NODE_MIN} or newer, and this is {version.stdout.strip()!r}"
+    if not (FOLDER / "node_modules" / "ws").exists():
+        return "needs the stock clients of tests/node/package-lock.json: make test-node"
+    return None
+
+
+@pytest.fixture(scope="session")
+def node() -> None:
+    """Stock clients can run; where CI is true, a test that cannot fails."""
+    trouble = _trouble()
+    if trouble is None:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(trouble)
+    pytest.skip(trouble)
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(node: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers and two gateways, with the short leases of the stories."""
+    state_dir: Path = tmp_path_factory.mktemp("node")
+    port = first_of_free_ports(2)
+    config = ClusterConfig(shards=8, port=port, knobs=STORY_KNOBS)
+    cluster = Cluster.start(config, state_dir=state_dir, token_key=TOKEN_KEY)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """The cluster, whole."""
+    shared_cluster.wait_ready()
+    return shared_cluster

@@ -1,0 +1,344 @@
+"""The unmodified npm `phoenix` against a real cluster: what its own `Presence` makes of us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Self
+
+import pytest
+
+from presence_actors.actors.cluster import Cluster
+from presence_actors.client import PresenceClient, connect
+from presence_actors.client.events import Event, Join, Leave, Update
+from presence_actors.edge.tokens import mint
+from tests.integration.node.conftest import TOKEN_KEY
+from tests.integration.node.stock_client import STEP_SECONDS, Balancer, StockClient
+from tests.stories.stage import STORY_KNOBS
+
+pytestmark = [pytest.mark.node, pytest.mark.ray, pytest.mark.timeout(180)]
+
+LOBBY = "room:lobby"
+PACKAGES = ("phoenix-1-7", "phoenix-1-8")
+#: After this nothing of a lost gateway, or of a lost client, can still be heard of.
+ALL_OVER_SECONDS = (
+    STORY_KNOBS.grace_gateway_ms + STORY_KNOBS.gateway_lease_ms + STORY_KNOBS.grace_connection_ms
+) / 1_000 + 1
+
+
+class Native:
+    """A client of the Python SDK in the lobby, and what it was told."""
+
+    def __init__(self, client: PresenceClient) -> None:
+        self.client = client
+        self.heard: list[Event] = []
+        self._news = asyncio.Event()
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for event in self.client.events():
+            self.heard.append(event)
+            self._news.set()
+
+    async def end(self) -> None:
+        await self.client.close()
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def until(self, what: str, look: Callable[[], Any]) -> None:
+        """Return once it holds; looked at whenever there is news."""
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                while not look():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"in vain: {what}; heard {self.heard[-8:]}") from None
+
+    def there(self) -> dict[str, list[dict[str, object]]]:
+        """Who is in the lobby, with the metas of their devices."""
+        found = self.client.machine.who(LOBBY)
+        return {str(user): [entry.meta for entry in entries] for user, entries in found.items()}
+
+    def sees(self, people: dict[str, list[dict[str, object]]]) -> bool:
+        """Whether these, and nobody else, are there."""
+        return self.there() == people
+
+    def about(self, user: str) -> list[str]:
+        """What was told of somebody in the lobby, in order."""
+        return [
+            type(event).__name__
+            for event in self.heard
+            if isinstance(event, Join | Update | Leave) and event.entry.key == user
+        ]
+
+
+class Party:
+    """The clients of one test; each test has a namespace of its own."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._stack = AsyncExitStack()
+        self.urls: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self.urls = await asyncio.to_thread(lambda: self._cluster.gateway_urls)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def token(self, user: str) -> str:
+        """A token for somebody of this test."""
+        return mint(user, key=TOKEN_KEY, namespace=self._name)
+
+    async def stock(self, package: str, user: str, url: str, **params: Any) -> StockClient:
+        """A stock client with an open socket."""
+        if "auth_token" not in params:
+            params["token"] = self.token(user)
+        client = await self._stack.enter_async_context(StockClient(package, url, **params))
+        return await client.connect()
+
+    async def native(self, user: str, gateway: int, **meta: object) -> Native:
+        """A client of the SDK, in the lobby."""
+        urls = self.urls[gateway:] + self.urls[:gateway]
+        client = connect(urls, self.token(user), knobs=STORY_KNOBS, timeout_s=20)
+        native = Native(client)
+        self._stack.push_async_callback(native.end)
+        await client.open()
+        await client.join("lobby", meta)
+        return native
+
+    async def front(self, first: int) -> Balancer:
+        """An address behind which all gateways are, one of them preferred."""
+        urls = self.urls[first:] + self.urls[:first]
+        return await self._stack.enter_async_context(Balancer(urls))
+
+    def socket(self, gateway: int) -> str:
+        """The Phoenix socket of a gateway."""
+        return f"{self.urls[gateway]}/socket"
+
+
+def is_rejoined(client: StockClient, mark: int) -> bool:
+    """Whether a join was answered since so many items were heard."""
+    return any(told["event"] == "ok" and told["name"] == "join" for told in client.heard[mark:])
+
+
+def hold(cluster: Cluster, name: str, story: Callable[[Party], Coroutine[Any, Any, None]]) -> None:
+    """Play a story."""
+
+    async def play() -> None:
+        async with Party(cluster, name) as party:
+            await story(party)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_stock_and_native_clients_see_each_other(package: str, cluster: Cluster) -> None:
+    """Joins, updates and leaves, in both directions, across two gateways."""
+
+    async def story(party: Party) -> None:
+        ann, ben = await party.native("ann", 0, mood="a"), await party.native("ben", 1, mood="b")
+        paul = await party.stock(package, "paul", party.socket(0))
+        assert (await paul.join(LOBBY, meta={"mood": "p"}))["event"] == "ok"
+        await paul.until_listed(LOBBY, ann=1, ben=1, paul=1)
+        everybody: dict[str, list[dict[str, object]]]
+        everybody = {"ann": [{"mood": "a"}], "ben": [{"mood": "b"}], "paul": [{"mood": "p"}]}
+        for native in (ann, ben):
+            await native.until("all three", partial(native.sees, everybody))
+
+        # An update of a native client is a join and a leave of one key, never without a meta.
+        room = await ben.client.observe("lobby")
+        await room.update(mood="b2")
+        await paul.until("ben's new mood", lambda: len(paul.of("leave", key="ben")) == 1)
+        joined, left = paul.of("join", key="ben")[-1], paul.of("leave", key="ben")[-1]
+        assert (joined["metas"][0]["mood"], left["metas"][0]["mood"]) == ("b2", "b")
+        assert joined["metas"][0]["phx_ref_prev"] == left["metas"][0]["phx_ref"]
+        assert len(left["current"]["metas"]) == 1
+
+        # An update of the stock client is an update.
+        assert (await paul.push(LOBBY, "track", {"mood": "p2"}))["event"] == "ok"
+        await ann.until("paul's new mood", lambda: ann.there()["paul"] == [{"mood": "p2"}])
+        assert ann.about("paul") == ["Join", "Update"]
+
+        # Both leave, at once.
+        await ben.client.close()
+        await paul.until("ben gone", lambda: len(paul.of("leave", key="ben")) == 2)
+        assert (await paul.leave(LOBBY))["event"] == "ok"
+        await ann.until("paul gone", lambda: "paul" not in ann.there())
+        assert ann.about("paul") == ["Join", "Update", "Leave"]
+        assert [told["topic"] for told in paul.of("channel_close")] == [LOBBY]
+
+    hold(cluster, f"meet-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_handlers_stay_silent_when_a_gateway_is_killed(package: str, cluster: Cluster) -> None:
+    """Its clients come back through another one; nobody hears of it, native or stock."""
+
+    async def story(party: Party) -> None:
+        nina = await party.native("nina", 1)
+        olga = await party.stock(package, "olga", party.socket(1))
+        front = await party.front(0)
+        paul = await party.stock(package, "paul", front.url)
+        pia = await party.stock(package, "pia", front.url, device_id="d1")
+        for name, client in (("olga", olga), ("paul", paul), ("pia", pia)):
+            assert (await client.join(LOBBY, meta={"of": name}))["event"] == "ok"
+        everybody = {"nina": 1, "olga": 1, "paul": 1, "pia": 1}
+        for client in (olga, paul, pia):
+            await client.until_listed(LOBBY, **everybody)
+        await pia.push(LOBBY, "track", {"of": "pia", "n": 2})
+        await nina.until("pia's change", lambda: nina.there()["pia"][0].get("n") == 2)
+        for client in (olga, paul, pia):
+            await client.until("pia's change", partial(client.of, "leave", key="pia"))
+        refs = await olga.listed(LOBBY)
+        before = {client: len(client.heard) for client in (olga, paul, pia)}
+        told = len(nina.heard)
+
+        await asyncio.to_thread(cluster.kill_gateway, 0, hard=True)
+        for client in (paul, pia):
+            await client.until("rejoined", partial(is_rejoined, client, before[client]))
+        await asyncio.sleep(ALL_OVER_SECONDS)
+
+        assert olga.heard[before[olga] :] == []
+        assert nina.heard[told:] == []
+        for client in (paul, pia):
+            kinds = [told["event"] for told in client.heard[before[client] :]]
+            assert "join" not in kinds
+            assert "leave" not in kinds
+            assert kinds.count("sync") <= 1
+        assert await olga.listed(LOBBY) == refs
+
+    hold(cluster, f"gateway-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_handlers_stay_silent_when_a_worker_is_killed(package: str, cluster: Cluster) -> None:
+    """Gateways turn to another replica; connections stay open, and nothing is told."""
+
+    async def story(party: Party) -> None:
+        clients = [
+            await party.stock(package, name, party.socket(number % 2))
+            for number, name in enumerate(("olga", "paul"))
+        ]
+        for client in clients:
+            await client.join(LOBBY, meta={})
+        for client in clients:
+            await client.until_listed(LOBBY, olga=1, paul=1)
+        before = [len(client.heard) for client in clients]
+        await asyncio.to_thread(cluster.kill_worker, 0, hard=True)
+        await asyncio.sleep(ALL_OVER_SECONDS)
+        assert [client.heard[mark:] for client, mark in zip(clients, before, strict=True)] == [
+            [],
+            [],
+        ]
+        # And the room is alive.
+        await clients[0].push(LOBBY, "track", {"alive": True})
+        await clients[1].until("olga's change", lambda: clients[1].of("leave", key="olga"))
+
+    hold(cluster, f"worker-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_lost_connection_is_not_noticed_and_a_goodbye_is(package: str, cluster: Cluster) -> None:
+    """What breaks has its grace; `disconnect()` has none."""
+
+    async def story(party: Party) -> None:
+        olga = await party.stock(package, "olga", party.socket(1))
+        paul = await party.stock(package, "paul", party.socket(0))
+        for client in (olga, paul):
+            await client.join(LOBBY, meta={})
+        for client in (olga, paul):
+            await client.until_listed(LOBBY, olga=1, paul=1)
+        before, own = len(olga.heard), len(paul.heard)
+        opened = len(paul.of("open"))
+        paul.order("drop")
+        await paul.until("open again", lambda: len(paul.of("open")) > opened)
+        await paul.until("synced", lambda: "sync" in [told["event"] for told in paul.heard[own:]])
+        await asyncio.sleep(STORY_KNOBS.grace_connection_ms / 1_000 + 1)
+        assert olga.heard[before:] == []
+        assert not {"join", "leave"} & {told["event"] for told in paul.heard[own:]}
+        paul.order("disconnect")
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await olga.until("paul gone", lambda: olga.of("leave", key="paul"))
+        assert loop.time() - start < STORY_KNOBS.grace_connection_ms / 1_000
+
+    hold(cluster, f"lost-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_older_framing_works_as_the_newer_one(package: str, cluster: Cluster) -> None:
+    """Two clients of two versions in one room."""
+
+    async def story(party: Party) -> None:
+        olga = await party.stock(package, "olga", party.socket(1))
+        old = await party.stock(package, "old", party.socket(0), vsn="1.0.0")
+        for client in (olga, old):
+            assert (await client.join(LOBBY, meta={}))["event"] == "ok"
+        for client in (olga, old):
+            await client.until_listed(LOBBY, olga=1, old=1)
+        assert (await old.leave(LOBBY))["event"] == "ok"
+        await olga.until_listed(LOBBY, olga=1)
+
+    hold(cluster, f"framing-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_member_whose_name_every_object_has_harms_nobody(package: str, cluster: Cluster) -> None:
+    """The handlers of all others go on, also in the older client, where such a key throws."""
+
+    async def story(party: Party) -> None:
+        olga = await party.stock(package, "olga", party.socket(1))
+        await olga.join(LOBBY, meta={})
+        await olga.until_listed(LOBBY, olga=1)
+        for name in ("constructor", "__proto__"):
+            nasty = await party.stock(package, name, party.socket(0))
+            await nasty.join(LOBBY, meta={"phx_ref": "forged"})
+            expected = {"olga": 1, f"~{name}": 1}
+            await olga.until_listed(LOBBY, **expected)
+            assert (await olga.listed(LOBBY))[f"~{name}"][0]["phx_ref"] != "forged"
+            await nasty.leave(LOBBY)
+            await olga.until_listed(LOBBY, olga=1)
+
+    hold(cluster, f"names-{package}", story)
+
+
+def test_a_token_in_the_subprotocol_is_taken(cluster: Cluster) -> None:
+    """The option `authToken` of phoenix 1.8."""
+
+    async def story(party: Party) -> None:
+        paul = await party.stock(
+            "phoenix-1-8", "paul", party.socket(0), auth_token=party.token("paul")
+        )
+        await paul.join(LOBBY, meta={})
+        await paul.until_listed(LOBBY, paul=1)
+
+    hold(cluster, "subprotocol", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_is_refused_is_told_and_leaves_the_rest_alone(package: str, cluster: Cluster) -> None:
+    """A topic that is no room, an unknown event, a meta that is none, one channel too many."""
+
+    async def story(party: Party) -> None:
+        paul = await party.stock(package, "paul", party.socket(0))
+        await paul.join(LOBBY, meta={})
+        refused = await paul.join("user:olga")
+        assert (refused["event"], refused["response"]) == ("error", {"reason": "unmatched topic"})
+        refused = await paul.push(LOBBY, "shout", {})
+        assert refused["event"] == "error"
+        refused = await paul.push(LOBBY, "track", {"a": "x" * 5_000})
+        assert refused["event"] == "error"
+        for number in range(99):
+            assert (await paul.join(f"room:{number}"))["event"] == "ok"
+        refused = await paul.join("room:more")
+        assert refused["response"] == {"reason": "too many channels joined"}
+        await paul.until_listed(LOBBY, paul=1)
+        assert len(paul.of("open")) == 1
+
+    hold(cluster, f"refused-{package}", story)
