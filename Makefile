@@ -21,7 +21,7 @@ DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_a
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check format lint types imports unit property simulation integration \
-	test-node coverage soak bench lock clean
+	test-node coverage soak bench bench-store lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,11 +96,14 @@ soak: $(STAMP)  ## the laws with 200 times the examples, and the stories that ru
 bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE")
 	$(BIN)/python -m benchmarks.bench_cluster $(ARGS)
 
+bench-store: $(STAMP)  ## the map against a dict, loro, pycrdt and Redis (ARGS="--quick --plot FILE")
+	$(BIN)/python -m benchmarks.bench_store $(ARGS)
+
 # In an environment of its own, so that the tool that resolves does not end up in what it resolves.
 lock: $(STAMP)  ## resolve pyproject.toml into requirements.lock anew (ARGS="--upgrade")
 	$(BIN)/python -m venv build/lock
 	build/lock/bin/python -m pip install $(PIP_OPTIONS) pip-tools
-	build/lock/bin/pip-compile --quiet --extra dev --generate-hashes --strip-extras --no-header \
+	build/lock/bin/pip-compile --quiet --extra dev --extra bench --generate-hashes --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	  --output-file requirements.lock $(ARGS) pyproject.toml
 

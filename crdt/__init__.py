@@ -15,10 +15,23 @@ moment is an argument.
 (`columns`, `change_log` and `group_index` are parts of these.)
 """
 
+from crdt.changes import Changes, Merged
+from crdt.columnar_map import ColumnarMap
 from crdt.delta import Delta
-from crdt.errors import BaseNotSeen, CrdtError, DecodeError, StampTooFar
+from crdt.errors import (
+    BaseNotSeen,
+    CrdtError,
+    DecodeError,
+    KeyCollision,
+    KeysUnknown,
+    SecretDiffers,
+    StampTooFar,
+)
 from crdt.hlc import HybridClock, Origin, Stamp, pack_stamp, stamp_counter, stamp_wall
-from crdt.lww_map import Changes, LWWMap
+from crdt.key_hash import KeyHasher
+from crdt.leases import Handles
+from crdt.lww_map import LWWMap
+from crdt.packed_rows import PackedDelta, PackedRows
 from crdt.rows import REMOVED, Key, Row, Rows, epoch_move, epoch_resume, pack_epoch
 from crdt.version_vector import Order, VersionVector
 
@@ -26,16 +39,25 @@ __all__ = [
     "REMOVED",
     "BaseNotSeen",
     "Changes",
+    "ColumnarMap",
     "CrdtError",
     "DecodeError",
     "Delta",
+    "Handles",
     "HybridClock",
     "Key",
+    "KeyCollision",
+    "KeyHasher",
+    "KeysUnknown",
     "LWWMap",
+    "Merged",
     "Order",
     "Origin",
+    "PackedDelta",
+    "PackedRows",
     "Row",
     "Rows",
+    "SecretDiffers",
     "Stamp",
     "StampTooFar",
     "VersionVector",

@@ -11,7 +11,6 @@ Every reader here checks what it reads and raises `DecodeError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 _DTYPE_OF_WIDTH: Final = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 #: More than any message can hold; keeps sums of lengths far from overflow.
 _LENGTH_MAX: Final = 1 << 40
+_NUMBER_MAX: Final = (1 << 64) - 1
 
 
 def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int]) -> bytes:
@@ -35,10 +35,19 @@ def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int
     >>> write_numbers([1, 2, 256]).hex()
     '010002000001'
     """
+    if not isinstance(numbers, np.ndarray):
+        try:
+            # Most are lengths, and short; an array of them would cost more than they do.
+            return bytes(numbers)
+        except (ValueError, TypeError):
+            pass
+    elif numbers.dtype == np.uint8:
+        return numbers.tobytes()
     column = np.asarray(numbers, dtype=np.uint64)
-    if not len(column):
-        return b""
-    greatest = int(column.max())
+    return _narrow(column, int(column.max())) if len(column) else b""
+
+
+def _narrow(column: NDArray[np.uint64], greatest: int) -> bytes:
     width = next(width for width in _DTYPE_OF_WIDTH if greatest >> (8 * width) == 0)
     return column.astype(_DTYPE_OF_WIDTH[width]).tobytes()
 
@@ -57,9 +66,60 @@ def read_numbers(obj: object, count: int, where: str) -> NDArray[np.uint64]:
     return np.frombuffer(obj, dtype=_DTYPE_OF_WIDTH[width]).astype(np.uint64)
 
 
+def write_spread(numbers: NDArray[np.uint64]) -> dict[str, object]:
+    """Numbers that lie near each other: the least one, and how far each is above it.
+
+    >>> write_spread(np.array([1000, 1007], dtype=np.uint64))["least"]
+    1000
+    """
+    if not len(numbers):
+        return {"least": 0, "above": b""}
+    least, greatest = int(numbers.min()), int(numbers.max())
+    if least == greatest:
+        return {"least": least, "above": b""}
+    return {"least": least, "above": _narrow(numbers - np.uint64(least), greatest - least)}
+
+
+def read_spread(obj: object, count: int, where: str) -> NDArray[np.uint64]:
+    """``count`` numbers that `write_spread` wrote."""
+    fields = read_map(obj, ("least", "above"), where)
+    least = read_count(fields["least"], _NUMBER_MAX, f"{where}.least")
+    if fields["above"] == b"":
+        return np.full(count, least, dtype=np.uint64)
+    numbers = read_numbers(fields["above"], count, f"{where}.above")
+    if count and int(numbers.max()) > _NUMBER_MAX - least:
+        raise DecodeError(where, "a number has more than 64 bits")
+    numbers += np.uint64(least)
+    return numbers
+
+
+def write_names(names: Sequence[str], index: NDArray[np.int64]) -> dict[str, object]:
+    """Names that repeat: each once, and an index for each row."""
+    return {
+        "count": len(names),
+        "table": write_texts(names),
+        "index": write_numbers(index.view(np.uint64)) if len(names) > 1 else b"",
+    }
+
+
+def read_names(obj: object, count: int, where: str) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The names that `write_names` wrote, and ``count`` indices."""
+    fields = read_map(obj, ("count", "table", "index"), where)
+    size = read_count(fields["count"], count, f"{where}.count")
+    names = tuple(read_texts(fields["table"], size, f"{where}.table"))
+    if len(frozenset(names)) < size:
+        raise DecodeError(where, "a name comes twice in its table")
+    if fields["index"] == b"" and (size == 1 or not count):
+        return names, np.zeros(count, dtype=np.int64)
+    index = read_numbers(fields["index"], count, f"{where}.index").view(np.int64)
+    if count and int(index.max()) >= size:
+        raise DecodeError(where, f"index {int(index.max())} is beyond a table of {size}")
+    return names, index
+
+
 def write_texts(texts: Sequence[str]) -> dict[str, object]:
     """Strings as one text and the length of each, in code points."""
-    return {"text": "".join(texts), "lengths": write_numbers([len(text) for text in texts])}
+    return {"text": "".join(texts), "lengths": write_numbers(list(map(len, texts)))}
 
 
 def read_texts(obj: object, count: int, where: str) -> list[str]:
@@ -75,7 +135,7 @@ def read_texts(obj: object, count: int, where: str) -> list[str]:
 
 def write_blobs(blobs: Sequence[bytes]) -> dict[str, object]:
     """Byte strings as one and the length of each."""
-    return {"bytes": b"".join(blobs), "lengths": write_numbers([len(blob) for blob in blobs])}
+    return {"bytes": b"".join(blobs), "lengths": write_numbers(list(map(len, blobs)))}
 
 
 def read_blobs(obj: object, count: int, where: str) -> list[bytes]:
@@ -122,11 +182,11 @@ def read_count(obj: object, count_max: int, where: str) -> int:
     return obj
 
 
-def read_map(obj: object, names: tuple[str, ...], where: str) -> Mapping[object, object]:
+def read_map(obj: object, names: tuple[str, ...], where: str) -> dict[object, object]:
     """A map with exactly these names."""
-    if not isinstance(obj, Mapping):
+    if not isinstance(obj, dict):
         raise DecodeError(where, f"expected a map, got {type(obj).__name__}")
-    if len(obj) != len(names) or any(name not in obj for name in names):
+    if len(obj) != len(names) or not all(map(obj.__contains__, names)):
         raise DecodeError(where, f"expected exactly the fields {', '.join(names)}")
     return obj
 

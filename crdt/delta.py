@@ -30,7 +30,7 @@ from crdt.rows import Rows
 from crdt.version_vector import VersionVector
 
 #: The first byte of an encoded delta.
-DELTA_VERSION: Final = 1
+DELTA_VERSION: Final = 2
 #: An encoded delta may have this many bytes, unless the caller of `Delta.decode` says otherwise.
 DELTA_SIZE_MAX: Final = 256 << 20
 

@@ -5,7 +5,10 @@
     CrdtError                 root; also a ValueError
     ├── StampTooFar           a stamp from further in the future than clocks may differ
     ├── DecodeError           bytes that are no delta
-    └── BaseNotSeen           a delta that builds on writes this map has not seen
+    ├── BaseNotSeen           a delta that builds on writes this map has not seen
+    ├── KeyCollision          two keys with one hash
+    ├── KeysUnknown           rows of entries that this map does not know, without their full keys
+    └── SecretDiffers         hashes under another secret
 
 A refusal changes nothing: whatever raised one of these is as it was before the call.  Each error
 carries data beside its text, and survives pickling.
@@ -85,3 +88,44 @@ class BaseNotSeen(CrdtError):
         self.args = (base, seen)
         self.base = base
         self.seen = seen
+
+
+class KeyCollision(CrdtError):
+    """Two keys that have one hash; they are never merged."""
+
+    def __init__(self, held: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+        super().__init__(
+            "LWWMap",
+            f"the keys {held} and {other} have one hash",
+            "give the cluster another secret, which makes other hashes",
+        )
+        self.args = (held, other)
+        self.held = held
+        self.other = other
+
+
+class KeysUnknown(CrdtError):
+    """Rows of entries that this map has never seen, or has forgotten, without their full keys."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            "LWWMap.apply_packed",
+            f"{count} rows are of entries not known here, and came without full keys",
+            "answer that nothing is known, so that the sender repeats them with full keys",
+        )
+        self.args = (count,)
+        self.count = count
+
+
+class SecretDiffers(CrdtError):
+    """Hashed keys that were made under another secret than those of this map."""
+
+    def __init__(self, theirs: str, ours: str) -> None:
+        super().__init__(
+            "LWWMap.apply_packed",
+            f"the keys are hashed under the secret {theirs}, those of this map under {ours}",
+            "give every zone of the cluster the same secret",
+        )
+        self.args = (theirs, ours)
+        self.theirs = theirs
+        self.ours = ours

@@ -22,54 +22,41 @@ Invariant, kept by these rules: if the vector covers a write, then the map holds
 greater one of the same key, or it was a tombstone past its keeping and has been pruned.  So two
 maps with equal vectors hold equal rows wherever the vectors cover them.
 
-State: the rows by key, tombstones included; an index of live keys by topic and by holder, of
-tombstones by topic; the change log.  All that comes out in no natural order comes out sorted.
+7. All rows of an origin that was not heard within the horizon are replaced at once: those of the
+   sender, and no others up to the sender's component.  (What ended meanwhile may have ended with a
+   tombstone that is no longer kept, and would stay for ever.)  See `crdt.horizon`.
+
+The rows lie in columns (`crdt.entries`).  There are two ways in and out with one meaning: by `Rows`
+and full keys, for a few at a time; by `PackedRows` and hashed keys, where no row costs a Python
+object, for thousands.  All that comes out of the first in no natural order comes out sorted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgpack
+import numpy as np
 
-from crdt.change_log import ChangeLog
+from crdt.changes import Changes
+from crdt.columnar_map import ColumnarMap
 from crdt.delta import Delta
-from crdt.errors import BaseNotSeen, CrdtError, StampTooFar
-from crdt.group_index import GroupIndex
-from crdt.hlc import Origin, Stamp, stamp_wall
-from crdt.rows import Key, Row, Rows
+from crdt.errors import CrdtError, KeyCollision
+from crdt.hlc import Origin, Stamp
+from crdt.key_hash import KeyHasher, Words
+from crdt.merging import require_origins
+from crdt.packed_rows import PackedDelta, PackedRows
+from crdt.rows import REMOVED, Key, Row, Rows
 from crdt.version_vector import VersionVector
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 _DIGEST_SIZE: Final = 16
 _EMPTY: Final = Rows.empty()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Changes:
-    """What an apply really changed, and what it did not because something greater was there.
-
-    Its length is the count of changed rows.
-
-    Attributes:
-        rows: The new versions, in the order applied; each key at most once.
-        previous: What each of them replaced; None where the key was unknown.
-        lost: Rows of the delta that lost against what the map holds.  Neither rows that the map
-            already held or had seen, nor rows beaten by another row of the same delta.
-        winners: The held rows that beat them, one for each of ``lost``.
-    """
-
-    rows: Rows
-    previous: list[Row | None]
-    lost: Rows
-    winners: Rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class LWWMap:
@@ -91,48 +78,48 @@ class LWWMap:
     (0, VersionVector({'eu/w1/1': 65536}))
     """
 
-    __slots__ = (
-        "_drift_ms_max",
-        "_live_by_holder",
-        "_live_by_topic",
-        "_live_count",
-        "_log",
-        "_removed_by_topic",
-        "_rows",
-        "_uncovered",
-        "_vector",
-    )
+    __slots__ = ("_entries", "columns")
 
-    def __init__(self, *, drift_ms_max: int) -> None:
+    def __init__(
+        self,
+        *,
+        drift_ms_max: int,
+        hasher: KeyHasher | None = None,
+        capacity: int = 0,
+        ids_kept: bool = True,
+    ) -> None:
+        """An empty map.
+
+        Args:
+            drift_ms_max: The greatest difference between any two clocks.
+            hasher: The hash of keys, the same in all maps that exchange packed rows.
+            capacity: How many rows to make room for in advance, tombstones among them; to grow at
+                some million rows is a pause of tens of milliseconds.
+            ids_kept: Without, full keys are not asked for, and hashed ones name the entries.
+        """
         if drift_ms_max < 0:
             raise CrdtError(
                 "LWWMap", f"drift_ms_max is {drift_ms_max}", "give milliseconds, 0 or more"
             )
-        self._drift_ms_max = drift_ms_max
-        self._vector = VersionVector()
-        #: {key: the greatest version}, live rows and tombstones.
-        self._rows: dict[Key, Row] = {}
-        self._live_count = 0
-        self._live_by_topic = GroupIndex()
-        self._removed_by_topic = GroupIndex()
-        #: Live rows with a holder only.
-        self._live_by_holder = GroupIndex()
-        #: All and only the keys of `_rows`.
-        self._log = ChangeLog()
-        #: The keys of rows that the vector does not cover, in order: what came in parts so far.
-        self._uncovered: dict[Key, None] = {}
+        if capacity < 0:
+            raise CrdtError("LWWMap", f"capacity is {capacity}", "give a count of rows, 0 or more")
+        #: The same map for whole batches.
+        self.columns = ColumnarMap(
+            hasher or KeyHasher(), drift_ms_max=drift_ms_max, capacity=capacity, ids_kept=ids_kept
+        )
+        self._entries = self.columns.entries
 
     # What is known.
 
     @property
     def vector(self) -> VersionVector:
         """What this map has seen."""
-        return self._vector
+        return self.columns.vector
 
     @property
     def rows_total(self) -> int:
         """The count of rows with the tombstones."""
-        return len(self._rows)
+        return len(self._entries)
 
     @property
     def log_position(self) -> int:
@@ -140,14 +127,20 @@ class LWWMap:
 
         It also grows when a row above the vector comes to be covered.
         """
-        return self._log.position
+        return self._entries.log.position
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all columns and indexes, without full keys and values."""
+        return self._entries.nbytes
 
     def __len__(self) -> int:
-        return self._live_count
+        return self._entries.live_count
 
     def get(self, key: Key) -> Row | None:
         """The row of a key, be it live or a tombstone; None where nothing is known."""
-        return self._rows.get(key)
+        row = self._entries.find_key(key)
+        return self._entries.row(row) if row else None
 
     # Makers of deltas: they change nothing.
 
@@ -168,7 +161,7 @@ class LWWMap:
             CrdtError: Columns differ in length, a number does not fit, a string is not valid
                 Unicode, or the stamps do not ascend from what was seen of ``origin``.
         """
-        seen = self._vector[origin]
+        seen = self.vector[origin]
         last = seen
         for stamp in stamps:
             if stamp <= last:
@@ -200,7 +193,7 @@ class LWWMap:
 
         All that it did write up to there must have been applied here.
         """
-        seen = self._vector[origin]
+        seen = self.vector[origin]
         if stamp < seen:
             raise CrdtError(
                 "LWWMap.promise",
@@ -220,42 +213,60 @@ class LWWMap:
         Its clock is the greatest stamp in it; a sender puts its own there (`Delta.with_clock`).
         """
         rows = self.all_rows()
-        components = (stamp for _, stamp in self._vector.items())
+        components = (stamp for _, stamp in self.vector.items())
         clock = max((int(rows.stamps.max(initial=0)), *components))
-        return Delta(base=VersionVector(), new=self._vector, rows=rows, clock=Stamp(clock))
+        return Delta(base=VersionVector(), new=self.vector, rows=rows, clock=Stamp(clock))
 
     # The only mutators.
 
-    def apply(self, delta: Delta, *, wall_ms: int) -> Changes:
+    def apply(self, delta: Delta, *, wall_ms: int, whole: Iterable[Origin] = ()) -> Changes:
         """Merge a delta; a second time it changes nothing.
+
+        Args:
+            delta: The delta.
+            wall_ms: The local wall clock.
+            whole: Origins of which the delta has all rows: they replace what is held of them.
 
         Raises:
             StampTooFar: A stamp in it is ahead of ``wall_ms`` by more than the drift bound.
             BaseNotSeen: It builds on writes that this map has not seen.
+            KeyCollision: Two keys have one hash.
         """
-        self._require_near(delta, wall_ms)
-        if not self._vector.dominates(delta.base):
-            raise BaseNotSeen(delta.base, self._vector)
+        columns, entries = self.columns, self._entries
+        greatest = max(delta.clock, int(delta.rows.stamps.max(initial=0)))
+        columns.require_acceptable(delta.base, delta.new, greatest, wall_ms)
+        start = entries.log.position
+        origins = columns.require_whole(delta.new, whole)
+        seen = self.vector.without(origins) if origins else self.vector
+        candidates = self._candidates(delta.rows, seen)
+        dropped = _EMPTY
+        if origins:
+            leftovers = self._leftovers(candidates, delta.new, origins)
+            dropped = entries.sorted_rows(leftovers.tolist())
+            entries.drop(leftovers)
         changed: list[Row] = []
+        numbers: list[int] = []
         previous: list[Row | None] = []
         lost: list[Row] = []
         winners: list[Row] = []
-        for row in self._candidates(delta.rows):
-            held = self._rows.get(row.key)
-            if held is None or held.order < row.order:
-                self._replace(held, row)
+        for words, row in candidates.items():
+            number = entries.find_words(words)
+            standing = self._standing(number, row)
+            if standing > 0:
+                previous.append(entries.row(number) if number else None)
+                origin = entries.origins.number(row.origin)
+                numbers.append(entries.put_one(number, words, row, origin))
                 changed.append(row)
-                previous.append(held)
-            elif row.order < held.order:
+            elif standing < 0:
                 lost.append(row)
-                winners.append(held)
-        self._vector = self._vector.merge(delta.new)
-        self._cover(changed)
+                winners.append(entries.row(number))
+        columns.advance(delta.new, np.array(numbers, dtype=np.int64), start)
         return Changes(
-            rows=Rows.of(changed) if changed else _EMPTY,
+            rows=_batch(changed, delta.rows),
             previous=previous,
             lost=Rows.of(lost) if lost else _EMPTY,
             winners=Rows.of(winners) if winners else _EMPTY,
+            dropped=dropped,
         )
 
     def prune(self, keys: Sequence[Key]) -> int:
@@ -264,19 +275,13 @@ class LWWMap:
         Raises:
             CrdtError: One of the rows is live.  Nothing is forgotten then.
         """
-        for key in keys:
-            row = self._rows.get(key)
-            if row is not None and row.live:
+        found = {key: self._entries.find_key(key) for key in keys}
+        for key, row in found.items():
+            if row and self._entries.table.statuses_at[row] != REMOVED:
                 raise CrdtError("LWWMap.prune", f"{key} is live", "prune tombstones only")
-        count = 0
-        for key in keys:
-            row = self._rows.pop(key, None)
-            if row is not None:
-                self._removed_by_topic.discard(key[0], key)
-                self._log.discard(key)
-                self._uncovered.pop(key, None)
-                count += 1
-        return count
+        rows = np.array([row for row in found.values() if row], dtype=np.int64)
+        self._entries.drop(rows)
+        return len(rows)
 
     # Batches of rows.
 
@@ -286,30 +291,35 @@ class LWWMap:
         Without ``beyond`` the live ones: a snapshot.  With it the rows that it does not cover,
         tombstones among them: what somebody who has seen ``beyond`` lacks.
         """
-        live = self._live_by_topic.keys_of(topic)
+        rows = self._entries.topic_rows(topic)
         if beyond is None:
-            return self._rows_at(live)
-        keys = sorted(live + self._removed_by_topic.keys_of(topic))
-        rows = (self._rows[key] for key in keys)
-        return Rows.of(row for row in rows if not beyond.covers(row.origin, row.stamp))
+            return self._sorted(self._entries.live_of(rows))
+        found = self._sorted(rows)
+        places = [
+            place
+            for place, (origin, stamp) in enumerate(
+                zip(found.origins, found.stamps.tolist(), strict=True)
+            )
+            if not beyond.covers(origin, stamp)
+        ]
+        return found if len(places) == len(found) else found.take(places)
 
     def holder_rows(self, holder: str) -> Rows:
         """The live rows that somebody holds, sorted by key."""
-        return self._rows_at(self._live_by_holder.keys_of(holder))
+        return self._sorted(self._entries.holder_rows(holder))
 
     def origin_rows(self, origin: Origin) -> Rows:
         """The live rows that an origin stamped, sorted by key.  Looks at every row."""
-        return Rows.of(
-            sorted(row for row in self._rows.values() if row.live and row.origin == origin)
-        )
+        rows = self.columns.origin_rows((origin,))
+        return self._sorted(self._entries.live_of(rows.tolist()))
 
     def live_rows(self) -> Rows:
         """All live rows, sorted by key."""
-        return Rows.of(sorted(row for row in self._rows.values() if row.live))
+        return self._sorted(self._entries.table.live_rows().tolist())
 
     def all_rows(self) -> Rows:
         """All rows with the tombstones, sorted by key."""
-        return Rows.of(sorted(self._rows.values()))
+        return self._sorted(self._entries.table.rows().tolist())
 
     def missing(
         self, seen: VersionVector, *, after: int = 0, limit: int | None = None
@@ -328,18 +338,13 @@ class LWWMap:
             The rows in the order of the log; the position reached, to go on from; and whether
             that is the end of the log.
         """
-        if limit is not None and limit < 1:
-            raise CrdtError("LWWMap.missing", f"limit is {limit}", "give 1 or more, or None")
-        taken: list[Row] = []
-        reached = after
-        for position, key in self._log.beyond(after):
-            row = self._rows[key]
-            if not seen.covers(row.origin, row.stamp):
-                if len(taken) == limit:
-                    return Rows.of(taken), reached, False
-                taken.append(row)
-            reached = position
-        return Rows.of(taken), self._log.position, True
+        rows, reached, complete = self.columns.missing_rows(seen, after=after, limit=limit)
+        return self._entries.rows(rows), reached, complete
+
+    def pack(self, delta: Delta) -> PackedDelta:
+        """A delta with its keys hashed as in this map."""
+        rows = PackedRows.of(delta.rows, self.columns.hasher)
+        return PackedDelta(delta.base, delta.new, rows, delta.clock)
 
     # Comparison of whole states.
 
@@ -354,67 +359,64 @@ class LWWMap:
 
     # Inside.
 
-    def _require_near(self, delta: Delta, wall_ms: int) -> None:
-        greatest = max(delta.clock, int(delta.rows.stamps.max(initial=0)))
-        greatest = max(greatest, *(stamp for _, stamp in delta.new.items()), 0)
-        if stamp_wall(Stamp(greatest)) > wall_ms + self._drift_ms_max:
-            raise StampTooFar(Stamp(greatest), wall_ms, self._drift_ms_max)
-
-    def _candidates(self, rows: Rows) -> list[Row]:
-        """The rows that the vector does not cover; of one key the greatest, at its first place."""
-        greatest: dict[Key, Row] = {}
-        covers = self._vector.covers
+    def _candidates(self, rows: Rows, seen: VersionVector) -> dict[Words, Row]:
+        """The rows that ``seen`` does not cover; of one key the greatest."""
+        greatest: dict[Words, Row] = {}
+        words_of, covers = self.columns.hasher.words_of, seen.covers
         for row in rows:
             if covers(row.origin, row.stamp):
                 continue
-            rival = greatest.get(row.key)
-            if rival is None or rival.order < row.order:
-                greatest[row.key] = row
-        return list(greatest.values())
+            words = words_of(row.key)
+            rival = greatest.get(words)
+            if rival is None:
+                self._entries.require_same(self._entries.find_words(words), row.key)
+                greatest[words] = row
+            elif rival.key != row.key:
+                raise KeyCollision(rival.key, row.key)
+            elif rival.order < row.order:
+                # At its own place among the others, as in a batch of columns.
+                del greatest[words]
+                greatest[words] = row
+        if len(rows):
+            require_origins(self._entries, tuple(dict.fromkeys(rows.origins)))
+        return greatest
 
-    def _replace(self, held: Row | None, row: Row) -> None:
-        """Put a row in the place of ``held``, in the map, its indexes and its log."""
-        key = row.key
-        topic = key[0]
-        if held is not None:
-            if held.live:
-                self._live_count -= 1
-                self._live_by_topic.discard(topic, key)
-                self._live_by_holder.discard(held.holder, key)
-            else:
-                self._removed_by_topic.discard(topic, key)
-        if row.live:
-            self._live_count += 1
-            self._live_by_topic.add(topic, key)
-            if row.holder:
-                self._live_by_holder.add(row.holder, key)
-        else:
-            self._removed_by_topic.add(topic, key)
-        self._rows[key] = row
-        self._log.append(key)
+    def _standing(self, number: int, row: Row) -> int:
+        """Is a row greater than the held one (1), the same (0), or lower (-1)?"""
+        if not number:
+            return 1
+        table = self._entries.table
+        epoch, stamp = table.epochs_at[number], table.stamps_at[number]
+        if row.epoch != epoch:
+            return 1 if row.epoch > epoch else -1
+        if row.stamp != stamp:
+            return 1 if row.stamp > stamp else -1
+        origin = self._entries.origins[table.origins_at[number]]
+        return (row.origin > origin) - (row.origin < origin)
 
-    def _cover(self, changed: list[Row]) -> None:
-        """Keep the rule of the log when the vector has moved, or rows above it have come.
+    def _leftovers(
+        self, candidates: dict[Words, Row], new: VersionVector, origins: Sequence[Origin]
+    ) -> NDArray[np.int64]:
+        """Rows held of origins to replace that are not among those that came."""
+        held = self.columns.origin_rows(origins, up_to=new)
+        found = {words: self._entries.find_words(words) for words in candidates}
+        came = [
+            number
+            for words, number in found.items()
+            if number and self._standing(number, candidates[words]) >= 0
+        ]
+        return np.setdiff1d(held, np.array(came, dtype=np.int64))
 
-        A row that lay above the vector and is covered now takes a new position.  Else somebody who
-        dominates the vector that this map had at some position, but never got what the log held
-        then, would be told that it has seen the row, and never get it.
-        """
-        covers = self._vector.covers
-        for row in changed:
-            if covers(row.origin, row.stamp):
-                self._uncovered.pop(row.key, None)
-            else:
-                self._uncovered[row.key] = None
-        if not self._uncovered:
-            return
-        rows = (self._rows[key] for key in self._uncovered)
-        for key in [row.key for row in rows if covers(row.origin, row.stamp)]:
-            del self._uncovered[key]
-            self._log.append(key)
+    def _sorted(self, rows: list[int]) -> Rows:
+        return self._entries.sorted_rows(rows) if rows else _EMPTY
 
-    def _rows_at(self, keys: list[Key]) -> Rows:
-        return Rows.of(self._rows[key] for key in keys)
+
+def _batch(changed: list[Row], of: Rows) -> Rows:
+    """These rows of a batch; the batch itself if they are all of it."""
+    if not changed:
+        return _EMPTY
+    # Where a key came twice, one row less has changed.
+    return of if len(changed) == len(of) else Rows.of(changed)
 
 
 def _require_unicode(rows: Rows) -> None:

@@ -25,10 +25,12 @@ from crdt.columns import (
     read_count,
     read_map,
     read_numbers,
+    read_spread,
     read_table,
     read_texts,
     write_blobs,
     write_numbers,
+    write_spread,
     write_table,
     write_texts,
 )
@@ -156,8 +158,16 @@ class Rows:
                 f"a number does not fit its column ({error})",
                 "give stamps and epochs of 64 bits and statuses of 8, unsigned",
             ) from error
-        sizes = {name: len(getattr(self, name)) for name in self.__slots__}
-        if len(set(sizes.values())) > 1:
+        if not (
+            len(self.keys)
+            == len(self.stamps)
+            == len(self.origins)
+            == len(self.epochs)
+            == len(self.statuses)
+            == len(self.holders)
+            == len(self.values)
+        ):
+            sizes = {name: len(getattr(self, name)) for name in self.__slots__}
             raise CrdtError("Rows", f"columns differ in length: {sizes}", "give one item for a row")
 
     @classmethod
@@ -273,9 +283,9 @@ class Rows:
             "topics": write_table([topic for topic, _, _ in self.keys]),
             "keys": write_texts([key for _, key, _ in self.keys]),
             "sessions": write_texts([session for _, _, session in self.keys]),
-            "stamps": write_numbers(self.stamps),
+            "stamps": write_spread(self.stamps),
             "origins": write_table(self.origins),
-            "epochs": write_numbers(self.epochs),
+            "epochs": write_spread(self.epochs),
             "statuses": write_numbers(self.statuses),
             "holders": write_table(self.holders),
             "values": write_blobs(self.values),
@@ -305,7 +315,7 @@ class Rows:
         )
         if len(set(keys)) < count:
             raise DecodeError("rows.keys", "a key comes twice")
-        stamps = read_numbers(fields["stamps"], count, "rows.stamps")
+        stamps = read_spread(fields["stamps"], count, "rows.stamps")
         if count and not unstamped and not stamps.all():
             raise DecodeError("rows.stamps", "a stamp is zero, which names no write")
         statuses = read_numbers(fields["statuses"], count, "rows.statuses")
@@ -315,7 +325,7 @@ class Rows:
             keys=keys,
             stamps=stamps,
             origins=[Origin(text) for text in read_table(fields["origins"], count, "rows.origins")],
-            epochs=read_numbers(fields["epochs"], count, "rows.epochs"),
+            epochs=read_spread(fields["epochs"], count, "rows.epochs"),
             statuses=statuses.astype(np.uint8),
             holders=read_table(fields["holders"], count, "rows.holders"),
             values=read_blobs(fields["values"], count, "rows.values"),

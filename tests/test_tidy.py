@@ -29,6 +29,7 @@ from tests.project_files import (
 
 #: {module: why it has no test file of its own}
 UNMAPPED: dict[str, str] = {
+    "crdt/changes.py": "data without behaviour, in each test of the map",
     "presence_actors/core/chance.py": "what is handed in, without behaviour",
     "presence_actors/core/effects.py": "data without behaviour, in each transcript of a machine",
     "presence_actors/core/events.py": "data without behaviour, in each transcript of a machine",

@@ -5,6 +5,7 @@ Local writes and deltas from peers take the same road, `LWWMap.apply`; only its 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
@@ -13,6 +14,7 @@ from crdt import (
     Changes,
     Delta,
     HybridClock,
+    KeyHasher,
     LWWMap,
     Origin,
     Row,
@@ -36,7 +38,13 @@ class ShardStore:
         self._origin = Origin(node)
         self._drift_ms_max = drift_ms_max
         self.clock = HybridClock(drift_ms_max=drift_ms_max)
-        self.maps = (LWWMap(drift_ms_max=drift_ms_max), LWWMap(drift_ms_max=drift_ms_max))
+        # Clients choose keys: without a secret they could choose two with one hash. The hashes stay
+        # in this process, since gossip carries full keys, so what is random in its id will do.
+        hasher = KeyHasher(hashlib.blake2b(node.encode(), digest_size=32).digest())
+        self.maps = (
+            LWWMap(drift_ms_max=drift_ms_max, hasher=hasher),
+            LWWMap(drift_ms_max=drift_ms_max, hasher=hasher),
+        )
         self._heard = HeardOrigins(drift_ms_max=drift_ms_max)
         #: {origin: count of its live presence rows}.
         self._live_by_origin: Counter[str] = Counter()

@@ -4,13 +4,33 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crdt import DecodeError, Delta, Rows, VersionVector
+from crdt import (
+    CrdtError,
+    DecodeError,
+    Delta,
+    LWWMap,
+    Origin,
+    PackedDelta,
+    Row,
+    Rows,
+    Stamp,
+    VersionVector,
+)
+from crdt.hlc import WALL_MS_MAX
 from tests.strategies import batches, deltas, rows, vectors, wild_rows
 
+#: What a map holds when something comes.
+HELD = Delta(
+    VersionVector(),
+    VersionVector({Origin("a/w1/1"): Stamp(9)}),
+    Rows.of([Row(("room:lobby", "alice", "s1"), Stamp(9), Origin("a/w1/1"), 0, 1, "g", b"")]),
+    Stamp(9),
+)
 #: Anything that MessagePack or JSON may bring.
 wild_objects = st.recursive(
     st.none()
@@ -71,35 +91,31 @@ def decode_or_refuse(data: bytes) -> Delta | None:
 
 @given(data=st.binary(max_size=200))
 @example(data=b"")
-@example(data=b"\x01")
-@example(data=b"\x01\xc1")
-@example(data=b"\x01" + b"\x81\xa1a" * 2_000)
-@example(data=b"\x01" + b"\xdd\xff\xff\xff\xff" * 2_000)
-@example(data=b"\x01" + b"\xdf\xff\xff\xff\xff" * 2_000)
-@example(data=b"\x01\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff")
+@example(data=b"\x02")
+@example(data=b"\x02\xc1")
+@example(data=b"\x02" + b"\x81\xa1a" * 2_000)
+@example(data=b"\x02" + b"\xdd\xff\xff\xff\xff" * 2_000)
+@example(data=b"\x02" + b"\xdf\xff\xff\xff\xff" * 2_000)
+@example(data=b"\x02\xd7\xff\xff\xff\xff\xff\xff\xff\xff\xff")
 def test_arbitrary_bytes_are_refused_and_do_no_harm(data: bytes) -> None:
     """No bytes crash the decoder, hang it, or make it claim much memory."""
-    for candidate in (data, b"\x01" + data):
+    for candidate in (data, b"\x02" + data):
         delta = decode_or_refuse(candidate)
         assert delta is None or Delta.decode(delta.encode()) == delta
 
 
-@given(
-    delta=deltas(wild_rows),
-    edits=st.lists(
-        st.tuples(
-            st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(["set", "cut", "add"])
-        ),
-        min_size=1,
-        max_size=3,
-    ),
+#: Changes of bytes: where, to what, how.
+edits = st.lists(
+    st.tuples(st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(["set", "cut", "add"])),
+    min_size=1,
+    max_size=3,
 )
-def test_damaged_deltas_are_refused_or_still_deltas(
-    delta: Delta, edits: list[tuple[int, int, str]]
-) -> None:
-    """Whatever happens to valid bytes: they are refused, or say something well-formed."""
-    data = bytearray(delta.encode())
-    for drawn, byte, kind in edits:
+
+
+def damaged(valid: bytes, damage: list[tuple[int, int, str]]) -> bytes:
+    """These bytes with some changes."""
+    data = bytearray(valid)
+    for drawn, byte, kind in damage:
         place = drawn % (len(data) or 1)
         if kind == "set" and data:
             data[place] = byte
@@ -107,8 +123,78 @@ def test_damaged_deltas_are_refused_or_still_deltas(
             del data[place : place + 1 + byte % 7]
         else:
             data.insert(place, byte)
-    damaged = decode_or_refuse(bytes(data))
-    assert damaged is None or Delta.decode(damaged.encode()) == damaged
+    return bytes(data)
+
+
+@given(delta=deltas(wild_rows), damage=edits)
+def test_damaged_deltas_are_refused_or_still_deltas(
+    delta: Delta, damage: list[tuple[int, int, str]]
+) -> None:
+    """Whatever happens to valid bytes: they are refused, or say something well-formed."""
+    decoded = decode_or_refuse(damaged(delta.encode(), damage))
+    assert decoded is None or Delta.decode(decoded.encode()) == decoded
+
+
+@given(delta=deltas(wild_rows) | deltas(rows), data=st.data())
+def test_a_packed_delta_comes_back_row_by_row(delta: Delta, data: st.DataObject) -> None:
+    """With the full keys that were left in, and no others."""
+    packed = LWWMap(drift_ms_max=0).pack(delta)
+    if packed.rows.ids is not None:
+        for place in data.draw(st.sets(st.integers(0, max(0, len(delta.rows) - 1)))):
+            packed.rows.ids[place : place + 1] = None
+    again = PackedDelta.decode(packed.encode())
+    assert (again.base, again.new, again.clock) == (packed.base, packed.new, packed.clock)
+    for name in ("keys", "stamps", "epochs", "statuses"):
+        assert np.array_equal(getattr(again.rows, name), getattr(packed.rows, name))
+    assert origins_and_holders(again) == origins_and_holders(packed)
+    for name in ("ids", "values"):
+        column, expected = getattr(again.rows, name), getattr(packed.rows, name)
+        nothing = [None] * len(delta.rows)
+        assert (nothing if column is None else column.tolist()) == (
+            nothing if expected is None else expected.tolist()
+        )
+
+
+def origins_and_holders(delta: PackedDelta) -> list[tuple[str, str]]:
+    """Of each row."""
+    rows = delta.rows
+    return [
+        (rows.origins[origin], rows.holders[holder])
+        for origin, holder in zip(rows.origin_of.tolist(), rows.holder_of.tolist(), strict=True)
+    ]
+
+
+def apply_or_refuse(data: bytes) -> None:
+    """What these bytes do to a map: they are refused in a way that is allowed, or merged."""
+    presences = LWWMap(drift_ms_max=0)
+    presences.apply(HELD, wall_ms=WALL_MS_MAX)
+    before = presences.state().encode()
+    try:
+        presences.columns.apply_encoded(data, wall_ms=WALL_MS_MAX)
+    except CrdtError:
+        assert presences.state().encode() == before
+        return
+    assert presences.rows_total == len(presences.all_rows())
+    assert len(presences.missing(VersionVector())[0]) == presences.rows_total
+
+
+@given(data=st.binary(max_size=200))
+@example(data=b"\x82")
+@example(data=b"\x82" + b"\x81\xa1a" * 2_000)
+@example(data=b"\x82" + b"\xdd\xff\xff\xff\xff" * 2_000)
+@example(data=b"\x82" + b"\xdf\xff\xff\xff\xff" * 2_000)
+def test_arbitrary_bytes_do_no_harm_to_a_map(data: bytes) -> None:
+    """No bytes crash the merge of packed deltas; a refusal leaves the map as it was."""
+    apply_or_refuse(data)
+    apply_or_refuse(b"\x82" + data)
+
+
+@given(delta=deltas(wild_rows) | deltas(rows), damage=edits)
+def test_damaged_packed_deltas_are_refused_or_merged(
+    delta: Delta, damage: list[tuple[int, int, str]]
+) -> None:
+    """Whatever happens to valid bytes; what passes for a delta is merged as one."""
+    apply_or_refuse(damaged(LWWMap(drift_ms_max=0).pack(delta).encode(), damage))
 
 
 @given(delta=deltas(), data=st.data())

@@ -319,7 +319,7 @@ class Swarm:
             seen: dict[object, bytes] = {}
             for replica in self._replicas(ShardId(shard)):
                 presence = replica.maps()[PRESENCE]
-                if presence._uncovered:
+                if presence.columns.uncovered_count():
                     continue
                 known = seen.setdefault(presence.vector, presence.canonical_bytes())
                 self._demand(

@@ -1,42 +1,89 @@
 """The change log, call by call."""
 
-from crdt import Key
+import numpy as np
+
 from crdt.change_log import ChangeLog
 
 
-def key_of(number: int) -> Key:
-    """One of many keys."""
-    return ("t", "k", str(number))
+def rows_beyond(log: ChangeLog, position: int) -> list[int]:
+    """What changed last after a position."""
+    return [row for piece in log.beyond(position) for row in piece.tolist()]
 
 
-def test_a_key_that_changes_again_leaves_its_old_place() -> None:
-    """Every key is there once, in the order of latest changes."""
-    log = ChangeLog()
-    for number in (1, 2, 1, 3):
-        log.append(key_of(number))
-    assert list(log.beyond(0)) == [(2, key_of(2)), (3, key_of(1)), (4, key_of(3))]
-    assert list(log.beyond(2)) == [(3, key_of(1)), (4, key_of(3))]
-    assert (len(log), log.position) == (3, 4)
+def log_of(*rows: int) -> ChangeLog:
+    """A log of these changes, one by one."""
+    log = ChangeLog(rows=16)
+    for row in rows:
+        log.append_one(row)
+    return log
 
 
-def test_a_forgotten_key_takes_no_position_back() -> None:
+def test_a_row_that_changes_again_leaves_its_old_place() -> None:
+    """Every row is there once, in the order of latest changes."""
+    log = log_of(1, 2, 1, 3)
+    assert (rows_beyond(log, 0), rows_beyond(log, 2), rows_beyond(log, 3)) == (
+        [2, 1, 3],
+        [1, 3],
+        [3],
+    )
+    assert (len(log), log.position, log.position_of(1)) == (3, 4, 3)
+
+
+def test_a_batch_is_noted_as_if_its_rows_came_one_by_one() -> None:
+    """Positions and order are the same."""
+    log = log_of(1, 2)
+    assert log.append(np.array([3, 1]))
+    assert (rows_beyond(log, 0), len(log), log.position) == ([2, 3, 1], 3, 4)
+
+
+def test_a_batch_with_a_row_twice_is_not_noted() -> None:
+    """Which of its two places would count is not for the log to say."""
+    log = log_of(1, 2)
+    assert not log.append(np.array([2, 2]), new_count=0)
+    assert (len(log), log.position) == (2, 2)
+    assert log.append(np.array([2]), new_count=0)
+    assert (rows_beyond(log, 0), log.position) == ([1, 2], 3)
+
+
+def test_a_forgotten_row_takes_no_position_back() -> None:
     """Positions only grow, so a peer's old position stays meaningful."""
-    log = ChangeLog()
-    log.append(key_of(1))
-    log.append(key_of(2))
-    log.discard(key_of(2))
-    log.discard(key_of(9))
-    assert (list(log.beyond(0)), log.position) == ([(1, key_of(1))], 2)
-    log.append(key_of(2))
-    assert list(log.beyond(1)) == [(3, key_of(2))]
+    log = log_of(1, 2)
+    log.discard(np.array([2]))
+    assert (rows_beyond(log, 0), len(log), log.position) == ([1], 1, 2)
+    log.append_one(2)
+    assert rows_beyond(log, 1) == [2]
+    assert log.position == 3
 
 
 def test_positions_survive_the_closing_of_gaps() -> None:
-    """One key that changes without end leaves a log of bounded size, and the others in place."""
-    log = ChangeLog()
-    for number in range(3):
-        log.append(key_of(number))
+    """One row that changes without end leaves a log of bounded size, and the others in place."""
+    log = log_of(0, 1, 2)
     for _ in range(1000):
-        log.append(key_of(1))
-    assert list(log.beyond(0)) == [(1, key_of(0)), (3, key_of(2)), (1003, key_of(1))]
-    assert len(log._keys) < 100
+        log.append_one(1)
+    assert rows_beyond(log, 0) == [0, 2, 1]
+    assert rows_beyond(log, 1) == [2, 1]
+    assert rows_beyond(log, 3) == [1]
+    assert rows_beyond(log, 1003) == []
+    assert log.nbytes < 1000
+
+
+def test_a_position_within_the_closed_part_is_found() -> None:
+    """Between two marks, too."""
+    log = ChangeLog(rows=2000)
+    log.append(np.arange(2000))
+    log.append(np.arange(0, 2000, 2))
+    for _ in range(3000):
+        log.append_one(1999)
+    assert log._closed
+    for position in (0, 255, 256, 257, 1000, 1999, 2000, 2001, 2999):
+        expected = [row for row in range(1, 1999, 2) if row + 1 > position]
+        expected += [row for row in range(0, 2000, 2) if 2001 + row // 2 > position]
+        assert rows_beyond(log, position) == [*expected, 1999]
+
+
+def test_a_longer_log_says_the_same() -> None:
+    """Room for more rows moves the columns, not the positions."""
+    log = log_of(1, 2, 1)
+    log.reserve(1000)
+    log.append_one(999)
+    assert (rows_beyond(log, 0), rows_beyond(log, 3)) == ([2, 1, 999], [999])

@@ -8,6 +8,7 @@ from crdt import (
     REMOVED,
     BaseNotSeen,
     Delta,
+    HybridClock,
     Key,
     LWWMap,
     Order,
@@ -47,6 +48,9 @@ def write(
 def delta(base: VersionVector, new: VersionVector, *rows: Row) -> Delta:
     """A delta; its clock says nothing."""
     return Delta(base, new, Rows.of(rows), Stamp(0))
+
+
+OTHER_OF_A, OTHER_OF_B = write(A, 1, key=OTHER), write(B, 1, key=OTHER)
 
 
 def winners_in_every_order(rows: list[Row]) -> set[Row | None]:
@@ -191,3 +195,108 @@ def test_a_removal_beats_the_write_that_it_saw_whatever_the_clocks() -> None:
     written = write(A, pack_stamp(500, 0))
     removed = write(B, pack_stamp(500, 1), status=REMOVED)
     assert winners_in_every_order([written, removed]) == {removed}
+
+
+def test_rule_1_a_tie_decided_by_local_numbers_would_differ_between_replicas() -> None:
+    """Replicas number origins in the order in which they met them; names are the same everywhere.
+
+    ::
+
+        x  hears of b, then of a: numbers b 1, a 2
+        y  hears of a, then of b: numbers a 1, b 2
+    """
+    tie = [write(A, 5), write(B, 5)]
+    winners, numbers = set(), set()
+    for arrival in ([OTHER_OF_B, OTHER_OF_A], [OTHER_OF_A, OTHER_OF_B]):
+        presences = new_map()
+        for row in [*arrival, *tie]:
+            presences.apply(delta(NOTHING, NOTHING, row), wall_ms=WALL_MS)
+        numbers.add(tuple(presences.columns.entries.origins.find(origin) for origin in (A, B)))
+        winners.add(presences.get(KEY))
+    assert len(numbers) == 2
+    assert winners == {tie[1]}
+
+
+def test_rule_2_a_delta_beyond_what_was_seen_would_hide_the_lost_one() -> None:
+    """In columns as by rows: the base of the second one was never reached."""
+    second = delta(vector(a=1), vector(a=2), write(A, 2, key=OTHER))
+    presences = new_map()
+    with pytest.raises(BaseNotSeen):
+        presences.columns.apply(presences.pack(second), wall_ms=WALL_MS)
+    assert (presences.vector, presences.rows_total) == (NOTHING, 0)
+
+
+@pytest.mark.parametrize("observes", [True, False])
+def test_rule_3_a_clock_that_no_message_pushes_writes_below_a_forgotten_tombstone(
+    *, observes: bool
+) -> None:
+    """Each message carries the sender's clock and moves the receiver's, rows or not.
+
+    ::
+
+        r0  --write, remove--> r1 has both; r0 forgets the tombstone
+        r0  --full state (no rows)--> r2, fresh, its clock 400 ms behind
+        r2  --write of the same key--> r0 takes it, r1 has a greater tombstone: they differ
+    """
+    gone = write(A, pack_stamp(900, 0), status=REMOVED)
+    r0, r1, r2 = new_map(), new_map(), new_map()
+    for replica in (r0, r1):
+        replica.apply(delta(NOTHING, VersionVector({A: gone.stamp}), gone), wall_ms=WALL_MS)
+    r0.columns.drop_tombstones(pack_stamp(901, 0))
+    state = r0.state().with_clock(gone.stamp)
+    clock = HybridClock(drift_ms_max=1000)
+    r2.apply(state, wall_ms=500)
+    if observes:
+        clock.observe(state.clock, 500)
+    written = write(B, clock.tick(500))
+    news = delta(NOTHING, VersionVector({B: written.stamp}), written)
+    for replica in (r0, r1):
+        replica.apply(news, wall_ms=WALL_MS)
+    assert r0.vector == r1.vector
+    assert (r0.get(KEY) == r1.get(KEY)) == observes
+
+
+def test_rule_4_a_late_message_would_bring_back_what_was_removed_and_forgotten() -> None:
+    """Rows that the vector covers are skipped before anything else, in columns, too."""
+    presences = new_map()
+    late = delta(NOTHING, vector(a=1), write(A, 1))
+    presences.apply(late, wall_ms=WALL_MS)
+    presences.apply(delta(vector(a=1), vector(a=2), write(A, 2, status=REMOVED)), wall_ms=WALL_MS)
+    assert presences.columns.drop_tombstones(Stamp(3)) == 1
+    presences.apply(late, wall_ms=WALL_MS)
+    presences.columns.apply(presences.pack(late), wall_ms=WALL_MS)
+    assert presences.get(KEY) is None
+
+
+def test_rule_5_a_vector_that_moved_with_a_first_part_would_claim_what_died_with_the_sender() -> (
+    None
+):
+    """Parts carry rows above the vector; only the last one moves it.
+
+    ::
+
+        sender    --part 1 of 2--> receiver        dies
+        receiver  claims nothing of it: a third one, who has all, sends both rows
+    """
+    sender, receiver = new_map(), new_map()
+    rows = [write(A, 1), write(A, 2, key=OTHER)]
+    sender.apply(delta(NOTHING, vector(a=2), *rows), wall_ms=WALL_MS)
+    part, reached, complete = sender.missing(receiver.vector, limit=1)
+    assert (len(part), complete) == (1, False)
+    receiver.apply(Delta(NOTHING, NOTHING, part, Stamp(0)), wall_ms=WALL_MS)
+    assert (receiver.vector, receiver.columns.uncovered_count()) == (NOTHING, 1)
+    rest, _, _ = sender.missing(receiver.vector)
+    assert list(rest) == rows
+    # Had the vector moved with the first part, nothing would ever be sent again.
+    assert len(sender.missing(vector(a=2), after=reached)[0]) == 0
+
+
+def test_rule_6_a_restart_under_the_old_name_would_write_what_all_skip() -> None:
+    """A start without memory is a new origin: its first stamps are nobody's."""
+    peer = new_map()
+    peer.apply(delta(NOTHING, vector(a=5), write(A, 5)), wall_ms=WALL_MS)
+    again = write(A, 3, key=OTHER)
+    assert len(peer.apply(delta(NOTHING, vector(a=3), again), wall_ms=WALL_MS)) == 0
+    fresh = again._replace(origin=Origin("a/2"))
+    new = VersionVector({fresh.origin: fresh.stamp})
+    assert len(peer.apply(delta(NOTHING, new, fresh), wall_ms=WALL_MS)) == 1

@@ -44,10 +44,10 @@ def test_a_delta_of_nothing_tells_the_time() -> None:
 def test_bytes_begin_with_the_version() -> None:
     """Another version is refused before anything else is looked at."""
     data = Delta.nothing(Stamp(7)).encode()
-    assert data[0] == 1
-    with pytest.raises(DecodeError, match="version 1"):
-        Delta.decode(b"\x02" + data[1:])
-    with pytest.raises(DecodeError, match="version 1"):
+    assert data[0] == 2
+    with pytest.raises(DecodeError, match="version 2"):
+        Delta.decode(b"\x01" + data[1:])
+    with pytest.raises(DecodeError, match="version 2"):
         Delta.decode(b"")
 
 
@@ -62,7 +62,7 @@ def test_a_delta_above_the_size_is_refused_unread() -> None:
 def test_arrays_are_refused_before_they_are_allocated() -> None:
     """A thousand nested arrays that claim four billion items each cost nothing."""
     with pytest.raises(DecodeError, match="MessagePack"):
-        Delta.decode(b"\x01" + b"\xdd\xff\xff\xff\xff" * 1000)
+        Delta.decode(b"\x02" + b"\xdd\xff\xff\xff\xff" * 1000)
 
 
 @pytest.mark.parametrize("clock", [None, -1, True, 1.5, "7"])
@@ -70,7 +70,7 @@ def test_a_clock_that_is_no_stamp_is_refused(clock: object) -> None:
     """Only integers of 64 bits are."""
     whole = Delta.nothing(Stamp(7)).to_wire() | {"clock": clock}
     with pytest.raises(DecodeError, match=r"delta\.clock"):
-        Delta.decode(b"\x01" + msgpack.packb(whole))
+        Delta.decode(b"\x02" + msgpack.packb(whole))
 
 
 def test_half_a_surrogate_pair_cannot_be_encoded() -> None:

@@ -142,7 +142,7 @@ def test_apply_reports_rows_that_lost_beside_those_that_beat_them() -> None:
 
 
 def test_of_one_key_twice_in_a_batch_the_greatest_wins() -> None:
-    """Whatever their order, and one change is reported, at the place of the first."""
+    """Whatever their order, and one change is reported."""
     first, second = row_of(ALICE, 5), row_of(ALICE, 6)
     for pair in ([first, second], [second, first]):
         presences = new_map()

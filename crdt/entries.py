@@ -1,0 +1,357 @@
+"""What a map holds: the rows in columns, with the indexes that find them and the log of changes.
+
+This module stores; it decides nothing.  `crdt.lww_map` says which version stays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from crdt.change_log import ChangeLog
+from crdt.errors import CrdtError, KeyCollision
+from crdt.group_index import GroupIndex
+from crdt.hlc import Origin, Stamp
+from crdt.key_index import KeyIndex
+from crdt.names import Names
+from crdt.packed_rows import PackedRows
+from crdt.row_table import RowTable
+from crdt.rows import REMOVED, Key, Row, Rows
+from crdt.topic_index import TopicIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crdt.key_hash import KeyHasher, Words
+
+#: As many numbers as the column of origins has.
+ORIGINS_MAX: Final = (1 << 16) - 1
+#: Births are positions of the log >> this, rounded up: an entry is never older than it says.
+BIRTH_SHIFT: Final = 10
+#: As few rows as this are read one by one: a gather costs a microsecond whatever it brings.
+_FEW: Final = 64
+
+
+class Entries:
+    """Rows by key, by topic, by holder, and in the order of their changes.
+
+    Attributes:
+        table: The columns.
+        log: All and only the rows in use.
+        origins: Numbers for origins.
+        holders: Numbers for holders.
+        live_count: The count of rows that are no tombstones.
+    """
+
+    __slots__ = (
+        "_by_holder",
+        "_hasher",
+        "_index",
+        "_topics",
+        "holders",
+        "live_count",
+        "log",
+        "origins",
+        "table",
+    )
+
+    def __init__(self, hasher: KeyHasher, *, capacity: int = 0) -> None:
+        self._hasher = hasher
+        self.table = RowTable(capacity=capacity)
+        rows = self.table.capacity
+        self.log = ChangeLog(rows=rows * 9 // 8)
+        self.origins = Names[Origin](Origin(""))
+        self.holders = Names[str]("")
+        self.live_count = 0
+        self._index = KeyIndex(self.table.keys, capacity=capacity)
+        self._topics = TopicIndex(rows=rows * 5 // 4)
+        self._by_holder = GroupIndex(rows=rows * 11 // 8, groups=16)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all columns and indexes, without what objects refer to."""
+        parts = (self.table, self.log, self._index, self._topics, self._by_holder)
+        return sum(part.nbytes for part in parts)
+
+    def reserve(self, count: int) -> None:
+        """Make room for ``count`` rows more."""
+        if self.table.reserve(count):
+            self._index.use(self.table.keys)
+        # By what is needed, not by what the table has room for: then they do not all grow in the
+        # same call, since they began at different sizes.
+        rows = self.table.end + count
+        if rows > self.log.capacity:
+            self.log.reserve(rows * 3 // 2)
+        if rows > self._topics.capacity:
+            self._topics.reserve(rows * 3 // 2)
+        if rows > self._by_holder.capacity:
+            self._by_holder.reserve(rows=rows * 3 // 2)
+
+    # Finding.
+
+    def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The row of each hashed key; 0 where there is none."""
+        return self._index.find(keys)
+
+    def find_words(self, words: Words) -> int:
+        """The row of a hashed key; 0 if there is none."""
+        return self._index.find_one(*words)
+
+    def find_key(self, key: Key) -> int:
+        """The row of a key; 0 if there is none, or only another key with the same hash."""
+        row = self._index.find_one(*self._hasher.words_of(key))
+        if row and self.table.ids is not None and self.table.ids[row] not in (None, key):
+            return 0
+        return row
+
+    def require_same(self, row: int, key: Key) -> None:
+        """Raise `KeyCollision` if the row is that of another key with the same hash."""
+        held: Key | None = None if self.table.ids is None else self.table.ids[row]
+        if held is not None and held != key:
+            raise KeyCollision(held, key)
+
+    def topic_rows(self, topic: str) -> list[int]:
+        """The rows of a topic with the tombstones, in no order."""
+        rows = self._topics.rows_of(self._hasher.topic_word(topic))
+        ids = self.table.ids
+        if ids is None:
+            return rows
+        # Another topic may have the same hash.
+        return [row for row in rows if ids[row] is None or ids[row][0] == topic]
+
+    def holder_rows(self, holder: str) -> list[int]:
+        """The live rows that somebody holds, in no order."""
+        return self.live_of(self._by_holder.rows_of(self.holders.find(holder)))
+
+    def live_of(self, rows: list[int]) -> list[int]:
+        """Those of these rows that are no tombstones."""
+        statuses = self.table.statuses_at
+        return [row for row in rows if statuses[row] != REMOVED]
+
+    # Reading.
+
+    def row(self, row: int) -> Row:
+        """One row, with its full key."""
+        table = self.table
+        key: Key | None = None if table.ids is None else table.ids[row]
+        if key is None:
+            raise _id_missing()
+        return Row(
+            key,
+            Stamp(table.stamps_at[row]),
+            self.origins[table.origins_at[row]],
+            table.epochs_at[row],
+            table.statuses_at[row],
+            self.holders[table.holders_at[row]],
+            table.value_of(row),
+        )
+
+    def rows(self, rows: NDArray[np.int64]) -> Rows:
+        """These rows, with their full keys."""
+        table = self.table
+        if len(rows) <= _FEW:
+            return self._few(rows.tolist())
+        keys = [] if table.ids is None else table.ids.take(rows).tolist()
+        if len(keys) < len(rows) or None in keys:
+            raise _id_missing()
+        return Rows(
+            keys=keys,
+            stamps=table.stamps.take(rows),
+            origins=[self.origins[number] for number in table.origins.take(rows).tolist()],
+            epochs=table.epochs.take(rows),
+            statuses=table.statuses.take(rows),
+            holders=[self.holders[number] for number in table.holders.take(rows).tolist()],
+            values=table.values_of(rows),
+        )
+
+    def sorted_rows(self, rows: list[int]) -> Rows:
+        """These rows, sorted by key."""
+        ids = self.table.ids
+        if ids is not None and len(rows) > 1:
+            keys = {row: ids[row] for row in rows}
+            if None in keys.values():
+                raise _id_missing()
+            rows = sorted(rows, key=keys.__getitem__)
+        if len(rows) <= _FEW:
+            return self._few(rows)
+        return self.rows(np.array(rows, dtype=np.int64))
+
+    def _few(self, rows: list[int]) -> Rows:
+        table, origins, holders = self.table, self.origins.names, self.holders.names
+        stamps, epochs, statuses = table.stamps_at, table.epochs_at, table.statuses_at
+        origin_of, holder_of, ids, values = (
+            table.origins_at,
+            table.holders_at,
+            table.ids,
+            table.values,
+        )
+        keys: list[Key] = [] if ids is None else [ids[row] for row in rows]
+        if len(keys) < len(rows) or None in keys:
+            raise _id_missing()
+        return Rows(
+            keys=keys,
+            stamps=[stamps[row] for row in rows],
+            origins=[origins[origin_of[row]] for row in rows],
+            epochs=[epochs[row] for row in rows],
+            statuses=[statuses[row] for row in rows],
+            holders=[holders[holder_of[row]] for row in rows],
+            values=[b""] * len(rows) if values is None else [values[row] or b"" for row in rows],
+        )
+
+    def packed(self, rows: NDArray[np.int64], *, known: int) -> PackedRows:
+        """These rows in columns, for somebody who knows the entries that came up to a position.
+
+        Full keys are left out of those.
+        """
+        table = self.table
+        origins, origin_of = _numbered(self.origins, table.origins.take(rows))
+        holders, holder_of = _numbered(self.holders, table.holders.take(rows))
+        ids: NDArray[np.object_] | None = None
+        if table.ids is not None:
+            strange = table.births.take(rows) > known >> BIRTH_SHIFT
+            if strange.any():
+                ids = table.ids.take(rows)
+                ids[~strange] = None
+        return PackedRows(
+            keys=table.keys.take(rows, axis=0),
+            stamps=table.stamps.take(rows),
+            origins=origins,
+            origin_of=origin_of,
+            epochs=table.epochs.take(rows),
+            statuses=table.statuses.take(rows),
+            holders=holders,
+            holder_of=holder_of,
+            ids=ids,
+            values=None if table.values is None else table.values.take(rows),
+            fingerprint=self._hasher.fingerprint,
+        )
+
+    # One row.
+
+    def put_one(self, row: int, words: Words, written: Row, origin: int) -> int:
+        """Store a version in its row, or in a new one if that is 0; the row."""
+        new = not row
+        if new:
+            row = self._add_one(words, written.key)
+        table = self.table
+        holder = self.holders.number(written.holder) if written.holder else 0
+        held_holder = table.holders_at[row]
+        if holder != held_holder:
+            if held_holder:
+                self._by_holder.remove_one(row, held_holder)
+            if holder:
+                if holder >= len(self.holders) - 1:
+                    self._by_holder.reserve(groups=2 * len(self.holders))
+                self._by_holder.add_one(row, holder)
+            table.holders_at[row] = holder
+            if held_holder and self._by_holder.is_empty(held_holder):
+                self.holders.forget(held_holder)
+        self.live_count += (written.status != REMOVED) - (table.statuses_at[row] != REMOVED)
+        table.stamps_at[row] = written.stamp
+        table.epochs_at[row] = written.epoch
+        table.origins_at[row] = origin
+        table.statuses_at[row] = written.status
+        table.set_value(row, written.value)
+        self.log.append_one(row)
+        return row
+
+    def _add_one(self, words: Words, key: Key) -> int:
+        self.reserve(1)
+        table = self.table
+        row = table.take_one()
+        table.key_at[2 * row], table.key_at[2 * row + 1] = words
+        self._index.insert_one(words[1], row)
+        table.topics[row] = self._topics.add_one(row, words[0])
+        self.note_birth(row, 1)
+        table.set_id(row, key)
+        return row
+
+    # Batches.
+
+    def add(self, keys: NDArray[np.uint64], ids: NDArray[np.object_] | None) -> NDArray[np.int64]:
+        """New rows for keys that differ and are not there; `put` comes next."""
+        count = len(keys)
+        self.reserve(count)
+        table = self.table
+        rows = table.take(count)
+        table.keys.view(np.complex128).reshape(-1)[rows] = keys.view(np.complex128).reshape(-1)
+        self._index.insert(keys, rows)
+        table.topics[rows] = self._topics.add(rows, np.ascontiguousarray(keys[:, 0]))
+        self.note_birth(rows, count)
+        if ids is not None:
+            table.set_ids(rows, ids)
+        return rows
+
+    def note_birth(self, rows: int | NDArray[np.int64], count: int) -> None:
+        """The next ``count`` positions are those of these rows, and nobody has them yet."""
+        self.table.births[rows] = (self.log.position + count >> BIRTH_SHIFT) + 1
+
+    def put_holders(self, rows: NDArray[np.int64], holders: NDArray[np.uint32]) -> None:
+        """Store who holds these rows, by number."""
+        held = self.table.holders.take(rows)
+        changed = np.flatnonzero(held != holders)
+        if not len(changed):
+            return
+        rows, held, holders = rows.take(changed), held.take(changed), holders.take(changed)
+        self._by_holder.reserve(groups=len(self.holders) + 1)
+        left = np.flatnonzero(held)
+        if len(left):
+            self._leave_holders(rows.take(left), held.take(left).astype(np.int64), keep=holders)
+        taken = np.flatnonzero(holders)
+        self._by_holder.add(rows.take(taken), holders.take(taken).astype(np.int64))
+        self.table.holders[rows] = holders
+
+    def _leave_holders(
+        self, rows: NDArray[np.int64], groups: NDArray[np.int64], *, keep: NDArray[np.uint32]
+    ) -> None:
+        self._by_holder.remove(rows, groups)
+        for number in np.setdiff1d(self._by_holder.empty_of(groups), keep).tolist():
+            self.holders.forget(number)
+
+    def forget_unused_holders(self, numbers: list[int]) -> None:
+        """Take back numbers that were given to holders of rows which then lost."""
+        self._by_holder.reserve(groups=len(self.holders) + 1)
+        for number in numbers:
+            if number and self.holders[number] and self._by_holder.is_empty(number):
+                self.holders.forget(number)
+
+    def drop(self, rows: NDArray[np.int64]) -> None:
+        """Forget rows altogether."""
+        if not len(rows):
+            return
+        table = self.table
+        self.live_count -= int(np.count_nonzero(table.statuses.take(rows)))
+        held = table.holders.take(rows).astype(np.int64)
+        taken = np.flatnonzero(held)
+        if len(taken):
+            nobody = np.empty(0, dtype=np.uint32)
+            self._leave_holders(rows.take(taken), held.take(taken), keep=nobody)
+        self._topics.remove(rows, table.topics.take(rows).astype(np.int64))
+        self._index.delete(table.keys.take(rows, axis=0), rows)
+        self.log.discard(rows)
+        table.free(rows)
+
+
+def _numbered(
+    names: Names[Origin] | Names[str], numbers: NDArray[np.uint16] | NDArray[np.uint32]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The names of these numbers, each once, and which of them belongs to each."""
+    if not len(numbers):
+        return (), np.empty(0, dtype=np.int64)
+    used = np.flatnonzero(np.bincount(numbers))
+    place = np.zeros(int(used[-1]) + 1, dtype=np.int64)
+    place[used] = np.arange(len(used))
+    named = names.names
+    return tuple([named[number] for number in used.tolist()]), place.take(numbers)
+
+
+def _id_missing() -> CrdtError:
+    return CrdtError(
+        "LWWMap",
+        "the full key of a row is not known here, only its hash",
+        "read such rows in columns, or give full keys with the rows",
+    )

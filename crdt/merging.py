@@ -1,0 +1,210 @@
+"""The merge of a batch in columns: which rows of it win, and what that does to the entries.
+
+The rules are those of `crdt.lww_map`; this is how they are kept for ten thousand rows at a time.
+`plan` finds out and changes nothing, so that a refusal changes nothing; `carry_out` then cannot
+fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crdt.entries import ORIGINS_MAX, Entries
+from crdt.errors import CrdtError, KeyCollision, KeysUnknown
+from crdt.hlc import Origin
+from crdt.row_table import absent
+from crdt.rows import REMOVED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from crdt.packed_rows import PackedRows
+    from crdt.version_vector import VersionVector
+
+_NOTHING = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a batch will change.
+
+    Attributes:
+        batch: The rows that count: not covered, and if they came twice, once.
+        places: Where in the batch that came each of them was; None if they are all of it.
+        rows: The row of each in the map; 0 where it will be a new one.
+        win: Places of those that win.
+        lost: Places of those that lost.
+    """
+
+    batch: PackedRows
+    places: NDArray[np.int64] | None
+    rows: NDArray[np.int64]
+    win: NDArray[np.int64]
+    lost: NDArray[np.int64]
+
+
+def seen_of(vector: VersionVector, origins: Sequence[str]) -> NDArray[np.uint64]:
+    """The components of some origins."""
+    return np.array([vector[Origin(origin)] for origin in origins], dtype=np.uint64)
+
+
+def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: bool) -> Plan:
+    """What of a batch is not covered by ``seen``, and of that what wins.
+
+    Raises:
+        CrdtError: A stamp is zero, which names no write.
+        KeyCollision: Two keys have one hash.
+        KeysUnknown: Full keys are kept, and one of a new entry did not come.
+    """
+    if not batch.stamps.all():
+        raise CrdtError("LWWMap.apply", "a stamp is zero", "stamp rows before they are merged")
+    places: NDArray[np.int64] | None = None
+    if seen and len(batch):
+        fresh = batch.stamps > seen_of(seen, batch.origins).take(batch.origin_of)
+        if not fresh.all():
+            places = np.flatnonzero(fresh)
+            batch = batch.take(places)
+    rows = entries.find(batch.keys)
+    missing = np.flatnonzero(rows == 0)
+    if len(missing) > 1:
+        words = np.sort(batch.keys.take(missing, axis=0)[:, 1])
+        if (words[1:] == words[:-1]).any():
+            _require_one_key_each(batch)
+            kept = batch.greatest_places()
+            places = kept if places is None else places.take(kept)
+            batch = batch.take(kept)
+            rows = rows.take(kept)
+            missing = np.flatnonzero(rows == 0)
+    if ids_kept:
+        _require_keys(entries, batch, rows, missing)
+    win, lost = _compare(entries, batch, rows)
+    return Plan(batch, places, rows, win, lost)
+
+
+def carry_out(entries: Entries, planned: Plan) -> tuple[NDArray[np.int64], Plan, int]:
+    """Make the rows that win the ones held.
+
+    Returns:
+        Their rows; the plan with each row winning once; the count of new rows.
+    """
+    batch, rows, win = planned.batch, planned.rows, planned.win
+    if not len(win):
+        return _NOTHING, planned, 0
+    missing = np.flatnonzero(rows == 0)
+    if len(missing):
+        ids = None if batch.ids is None else batch.ids.take(missing)
+        rows[missing] = entries.add(batch.keys.take(missing, axis=0), ids)
+    rows_won = rows.take(win)
+    if not entries.log.append(rows_won, new_count=len(missing)):
+        win = _once_each(batch, win, rows_won)
+        rows_won = rows.take(win)
+        entries.log.append(rows_won, new_count=len(missing))
+    if len(win) < len(batch):
+        batch = batch.take(win)
+    table = entries.table
+    # One by one: an origin may have any name, even that of nobody's holder.
+    origins = [entries.origins.number(Origin(name)) for name in batch.origins]
+    table.stamps[rows_won] = batch.stamps
+    table.epochs[rows_won] = batch.epochs
+    table.origins[rows_won] = np.array(origins, dtype=np.uint16).take(batch.origin_of)
+    table.set_values(rows_won, batch.values)
+    put_statuses(entries, rows_won, batch.statuses)
+    holders, given = entries.holders.numbers(batch.holders)
+    entries.put_holders(rows_won, np.array(holders, dtype=np.uint32).take(batch.holder_of))
+    entries.forget_unused_holders(given)
+    return rows_won, Plan(planned.batch, planned.places, rows, win, planned.lost), len(missing)
+
+
+def put_statuses(entries: Entries, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
+    """Store the statuses of rows, and what follows from them."""
+    held = entries.table.statuses.take(rows)
+    live = int(np.count_nonzero(statuses))
+    entries.live_count += live - int(np.count_nonzero(held))
+    entries.table.statuses[rows] = statuses
+    if live < len(rows):
+        entries.table.end_leases(rows[statuses == REMOVED])
+
+
+def require_origins(entries: Entries, origins: Sequence[str]) -> None:
+    """Raise if there are more origins than the column of them has numbers for."""
+    fresh = sum(1 for origin in origins if not entries.origins.find(Origin(origin)))
+    if fresh and len(entries.origins) - 1 + fresh > ORIGINS_MAX:
+        raise CrdtError(
+            "LWWMap.apply",
+            f"there would be more than {ORIGINS_MAX} origins",
+            "forget origins that are dead and of which no row is left (`LWWMap.forget_origins`)",
+        )
+
+
+def _compare(
+    entries: Entries, batch: PackedRows, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the rows that win, and of those that lose."""
+    table = entries.table
+    epochs, stamps = table.epochs.take(rows), table.stamps.take(rows)
+    newer = batch.stamps > stamps
+    same_epoch = batch.epochs == epochs
+    newer &= same_epoch
+    newer |= batch.epochs > epochs
+    if newer.all():
+        return np.arange(len(rows)), _NOTHING
+    ties = np.flatnonzero(same_epoch & (batch.stamps == stamps))
+    equal = np.zeros(len(rows), dtype=np.bool_)
+    for place in ties.tolist():
+        mine = entries.origins[int(table.origins[rows[place]])]
+        theirs = batch.origins[int(batch.origin_of[place])]
+        newer[place] = theirs > mine
+        equal[place] = theirs == mine
+    # What is not known here has stamp 0 in row 0, and so never loses.
+    return np.flatnonzero(newer), np.flatnonzero(~newer & ~equal)
+
+
+def _require_keys(
+    entries: Entries,
+    batch: PackedRows,
+    rows: NDArray[np.int64],
+    missing: NDArray[np.int64],
+) -> None:
+    """Each new entry has its full key, and no known one has another."""
+    ids = batch.ids
+    if len(missing):
+        unknown = len(missing)
+        if ids is not None:
+            unknown = int(np.count_nonzero(absent(ids.take(missing))))
+        if unknown:
+            raise KeysUnknown(unknown)
+    held_ids = entries.table.ids
+    if ids is None or held_ids is None or len(missing) == len(rows):
+        return
+    given = np.flatnonzero(~absent(ids) & (rows > 0))
+    held = held_ids.take(rows.take(given)).tolist()
+    for mine, theirs in zip(held, ids.take(given).tolist(), strict=True):
+        if mine is not None and mine != theirs:
+            raise KeyCollision(mine, theirs)
+
+
+def _require_one_key_each(batch: PackedRows) -> None:
+    if batch.ids is None:
+        return
+    key_of: dict[tuple[int, int], object] = {}
+    for words, key in zip(batch.keys.tolist(), batch.ids.tolist(), strict=True):
+        held = key_of.setdefault((words[0], words[1]), key)
+        if key is not None and held is not None and held != key:
+            raise KeyCollision(held, key)  # type: ignore[arg-type]
+
+
+def _once_each(
+    batch: PackedRows, places: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Of these places, for each row that of the greatest."""
+    place_of: dict[int, int] = {}
+    for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+        held = place_of.setdefault(row, place)
+        if held != place and batch.order_at(held) < batch.order_at(place):
+            place_of[row] = place
+    return np.array(sorted(place_of.values()), dtype=np.int64)

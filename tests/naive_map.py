@@ -1,0 +1,81 @@
+"""The map as plainly as it can be said: a dict of rows, a list of changes, and the rules.
+
+What `crdt.lww_map` does in columns is compared with this, step by step.
+"""
+
+from collections.abc import Iterable
+
+from crdt import BaseNotSeen, Delta, Key, Origin, Row, StampTooFar, VersionVector
+from crdt.hlc import stamp_wall
+
+
+class NaiveMap:
+    """A last-writer-wins map that looks at everything all the time."""
+
+    def __init__(self, *, drift_ms_max: int) -> None:
+        self.drift_ms_max = drift_ms_max
+        self.rows: dict[Key, Row] = {}
+        self.vector = VersionVector()
+        #: {key: position of its last change}
+        self.positions: dict[Key, int] = {}
+        self.position = 0
+
+    def apply(self, delta: Delta, *, wall_ms: int, whole: Iterable[Origin] = ()) -> list[Row]:
+        """Merge; the rows that changed, in the order applied."""
+        stamps = [delta.clock, *(row.stamp for row in delta.rows)]
+        stamps += [stamp for _, stamp in delta.new.items()]
+        if stamp_wall(max(stamps)) > wall_ms + self.drift_ms_max:
+            raise StampTooFar(max(stamps), wall_ms, self.drift_ms_max)
+        if not self.vector.dominates(delta.base):
+            raise BaseNotSeen(delta.base, self.vector)
+        origins = list(whole)
+        seen = self.vector.without(origins)
+        came: dict[Key, Row] = {}
+        for row in delta.rows:
+            if not seen.covers(row.origin, row.stamp) and (
+                row.key not in came or came[row.key].order < row.order
+            ):
+                came.pop(row.key, None)
+                came[row.key] = row
+        for key, held in list(self.rows.items()):
+            if held.origin in origins and held.stamp <= delta.new[held.origin]:
+                rival = came.get(key)
+                if rival is None or rival.order < held.order:
+                    self.drop(key)
+        changed = []
+        for key, row in came.items():
+            if key not in self.rows or self.rows[key].order < row.order:
+                self.rows[key] = row
+                self.note(key)
+                changed.append(row)
+        before = self.vector
+        self.vector = before.merge(delta.new)
+        fresh = {row.key for row in changed}
+        for key in sorted(self.rows, key=self.positions.__getitem__):
+            row = self.rows[key]
+            if (
+                key not in fresh
+                and self.vector.covers(row.origin, row.stamp)
+                and not before.covers(row.origin, row.stamp)
+            ):
+                self.note(key)
+        return changed
+
+    def note(self, key: Key) -> None:
+        """The key has changed."""
+        self.position += 1
+        self.positions[key] = self.position
+
+    def drop(self, key: Key) -> None:
+        """Forget a row."""
+        del self.rows[key], self.positions[key]
+
+    def missing(self, seen: VersionVector, *, after: int) -> list[Row]:
+        """What somebody lacks, in the order of changes."""
+        keys = sorted(self.rows, key=self.positions.__getitem__)
+        return [
+            self.rows[key]
+            for key in keys
+            if self.positions[key] > after
+            and not seen.covers(self.rows[key].origin, self.rows[key].stamp)
+        ]
