@@ -184,6 +184,9 @@ class LinkConnection(asyncio.Protocol):
                 case WriteBytes(data):
                     writes.append(data)
                 case LinkOpened(peer):
+                    # Whoever hears of the opening may send at once, and our proof has to be first.
+                    self._send_out(writes)
+                    writes = []
                     self.peer = peer
                     self._owner.link_opened(self, peer)
                 case LinkClosed():

@@ -38,6 +38,21 @@ def test_frames_cross_both_ways_whole_and_in_order(play: Play) -> None:
     play(story)
 
 
+def test_what_is_sent_on_opening_comes_behind_the_proof(play: Play) -> None:
+    """Whoever hears of an opening may send at once (2026-11-24: workers were never linked)."""
+
+    async def story() -> None:
+        async with Node("a/w1/01") as other, Node("a/w0/01") as one:
+            for node, to in ((one, "a/w1"), (other, "a/w0")):
+                hub = node.hub
+                hub._on_link = lambda *_, hub=hub, to=to: hub.send(to, b"at once")  # type: ignore[misc,assignment]
+            one.hub.set_targets({"a/w1": other.address})
+            assert await one.frame() == ("a/w1/01", b"at once")
+            assert await other.frame() == ("a/w0/01", b"at once")
+
+    play(story)
+
+
 def test_many_small_frames_of_one_turn_leave_in_one_write(play: Play) -> None:
     """A hundred frames are handed to the transport together, once the loop has come round."""
 
