@@ -45,7 +45,7 @@ def test_what_is_sent_on_opening_comes_behind_the_proof(play: Play) -> None:
         async with Node("a/w1/01") as other, Node("a/w0/01") as one:
             for node, to in ((one, "a/w1"), (other, "a/w0")):
                 hub = node.hub
-                hub._on_link = lambda *_, hub=hub, to=to: hub.send(to, b"at once")  # type: ignore[misc,assignment]
+                hub._on_link = lambda *_, hub=hub, to=to: hub.send(to, b"at once")
             one.hub.set_targets({"a/w1": other.address})
             assert await one.frame() == ("a/w1/01", b"at once")
             assert await other.frame() == ("a/w0/01", b"at once")
