@@ -174,16 +174,26 @@ def who(
         from presence_actors.cli.rendering import entries_table
         from presence_actors.core.effects import TopicAnswer
 
-        body = await _get_topic(_urls(url)[0], room, bearer)
+        pages: list[TopicAnswer] = []
+        while not pages or pages[-1].next is not None:
+            body = await _get_topic(
+                _urls(url)[0], room, bearer, page=pages[-1].next if pages else None
+            )
+            try:
+                pages.append(msgspec.json.decode(body, type=TopicAnswer))
+            except msgspec.DecodeError as error:
+                raise PresenceError(
+                    f"{_urls(url)[0]} gave an answer of another kind: {error}"
+                ) from error
+        answer = msgspec.structs.replace(
+            pages[0],
+            entries=[entry for page in pages for entry in page.entries],
+            unreachable=[ref for page in pages for ref in page.unreachable],
+            next=None,
+        )
         if as_json:
-            _out.print(body.decode())
+            _out.print(msgspec.json.encode(answer).decode())
             return
-        try:
-            answer = msgspec.json.decode(body, type=TopicAnswer)
-        except msgspec.DecodeError as error:
-            raise PresenceError(
-                f"{_urls(url)[0]} gave an answer of another kind: {error}"
-            ) from error
         _out.print(entries_table(answer.entries, answer.unreachable))
         if answer.quality != "complete":
             silent = f", silent: {', '.join(answer.silent)}" if answer.silent else ""
@@ -273,7 +283,7 @@ async def _connected(
         await client.close()
 
 
-async def _get_topic(url: str, room: str, bearer: str | None) -> bytes:
+async def _get_topic(url: str, room: str, bearer: str | None, *, page: str | None) -> bytes:
     import aiohttp
     import yarl
 
@@ -291,7 +301,11 @@ async def _get_topic(url: str, room: str, bearer: str | None) -> bytes:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as http,
-            http.get(address / "v1" / "topics" / topic, headers=headers) as response,
+            http.get(
+                address / "v1" / "topics" / topic,
+                headers=headers,
+                params={} if page is None else {"page": page},
+            ) as response,
         ):
             body = await response.read()
     except (aiohttp.ClientError, OSError, TimeoutError) as error:

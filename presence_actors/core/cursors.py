@@ -2,12 +2,16 @@
 
 A cursor is a version vector per shard, in URL-safe base64 of MessagePack. It is a hint about what
 need not be sent again, never a proof of anything: an unreadable one means a snapshot.
+
+Behind a tilde it may carry a mark: a digest of what no vector tells, such as whom a view could not
+hear. Whoever comes with another mark than the present one has missed something.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 
 import msgspec
@@ -16,21 +20,37 @@ from crdt import VersionVector
 from crdt.errors import CrdtError
 from presence_actors.core.ids import ShardId
 
-__all__ = ["read_cursor", "write_cursor"]
+__all__ = ["mark_of", "read_cursor", "read_mark", "write_cursor"]
 
 _DECODER = msgspec.msgpack.Decoder(dict[int, dict[str, int]])
 _ENCODER = msgspec.msgpack.Encoder()
 _CHARACTERS_MAX = 64 * 1024
+_MARK = "~"
 
 
-def write_cursor(vectors: Mapping[ShardId, VersionVector]) -> str:
+def mark_of(*seen: msgspec.Struct) -> str:
+    """A mark that is the same wherever the same is seen."""
+    return hashlib.blake2b(_ENCODER.encode(seen), digest_size=6).hexdigest()
+
+
+def read_mark(cursor: str | None) -> str:
+    """The mark of a cursor; empty if it has none.
+
+    >>> read_mark(write_cursor({}, mark="a0")), read_mark(write_cursor({})), read_mark(None)
+    ('a0', '', '')
+    """
+    return "" if cursor is None else cursor.partition(_MARK)[2]
+
+
+def write_cursor(vectors: Mapping[ShardId, VersionVector], *, mark: str = "") -> str:
     """The cursor of somebody who has seen this of these shards.
 
     >>> read_cursor(write_cursor({ShardId(3): VersionVector({"a/w0/1": 5})}))
     {3: VersionVector({'a/w0/1': 5})}
     """
     plain = {int(shard): vector.to_wire() for shard, vector in sorted(vectors.items())}
-    return base64.urlsafe_b64encode(_ENCODER.encode(plain)).rstrip(b"=").decode()
+    text = base64.urlsafe_b64encode(_ENCODER.encode(plain)).rstrip(b"=").decode()
+    return f"{text}{_MARK}{mark}" if mark else text
 
 
 def read_cursor(cursor: str | None) -> dict[ShardId, VersionVector]:
@@ -38,7 +58,8 @@ def read_cursor(cursor: str | None) -> dict[ShardId, VersionVector]:
     if cursor is None or len(cursor) > _CHARACTERS_MAX:
         return {}
     try:
-        raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        text = cursor.partition(_MARK)[0]
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         plain = _DECODER.decode(raw)
         return {ShardId(shard): VersionVector.from_wire(wire) for shard, wire in plain.items()}
     except (binascii.Error, ValueError, msgspec.DecodeError, CrdtError):

@@ -12,6 +12,7 @@ from presence_actors.core.vocabulary import (
     Entry,
     Err,
     ErrorCode,
+    Leave,
     Ok,
     Quality,
     ServerMessage,
@@ -81,15 +82,21 @@ class CloseClient(msgspec.Struct, frozen=True, tag=True):
 
 
 class TopicAnswer(msgspec.Struct, frozen=True):
-    """A room for somebody who polls."""
+    """A room for somebody who polls: a page of it or, if `resumed`, what changed since a cursor."""
 
     topic: str
     quality: Quality
     silent: list[str]
+    #: The age of the oldest part: since when somebody who may know better cannot be heard.
     as_of: WallMs | None
     entries: list[Entry]
     unreachable: list[str]
     cursor: str | None
+    #: Entries that are gone since the cursor.
+    leaves: list[Leave] = []
+    resumed: bool = False
+    #: What to ask for the next page with; None on the last one.
+    next: str | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
@@ -98,6 +105,10 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     request: RequestId
     topics: list[TopicAnswer]
     users: list[StatusFrame]
+    #: Stands for what the users show: a query with it may wait until they show something else.
+    cursor: str | None = None
+    #: Whether part of it is older than was asked for.
+    stale: bool = False
 
 
 # --- client session -----------------------------------------------------------------------------

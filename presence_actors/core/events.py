@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, UserId, ZoneId
+from presence_actors.core.limits import QUERY_ENTRIES_MAX
 from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.values import Device, Meta
 from presence_actors.core.vocabulary import ClientMessage, Identity, ServerMessage
@@ -114,12 +115,23 @@ class ClientDisconnected(msgspec.Struct, frozen=True, tag=True):
 
 
 class QueryReceived(msgspec.Struct, frozen=True, tag=True):
-    """Somebody polls: the entries of rooms, the statuses of users."""
+    """Somebody polls: the entries of rooms, the statuses of users.
+
+    With a cursor only what changed since then is asked for; with `wait_ms`, too, the answer may
+    wait that long for something to change.
+    """
 
     request: RequestId
     namespace: str
     topics: list[str]
     users: list[UserId]
+    cursor: str | None = None
+    wait_ms: int = 0
+    #: A page of each room: so many entries, behind the entry with this ref.
+    limit: int = QUERY_ENTRIES_MAX
+    after: str = ""
+    #: How old the oldest part of the answer may be.
+    max_staleness_ms: int | None = None
 
 
 class DrainRequested(msgspec.Struct, frozen=True, tag=True):

@@ -15,6 +15,7 @@ __all__ = [
     "ID_CHARACTERS_MAX",
     "META_BYTES_MAX",
     "META_DEPTH_MAX",
+    "QUERY_ENTRIES_MAX",
     "QUERY_TOPICS_MAX",
     "RESUME_MAX",
     "ROOMS_PER_SESSION_MAX",
@@ -56,6 +57,8 @@ RESUME_MAX: Final = (1 << 31) - 1
 GUEST_LEASE_MS_MIN: Final = 60_000
 #: Topics and users of one query. Beyond: HTTP 400.
 QUERY_TOPICS_MAX: Final = 1_000
+#: Entries in the answer to one query. Beyond: further pages.
+QUERY_ENTRIES_MAX: Final = 1_000
 #: Rows in one part of a gossip delta. Beyond: further parts.
 GOSSIP_ROWS_MAX: Final = 5_000
 #: Segments of an attachment that wait for an acknowledgement. Beyond: changes gather, the newest

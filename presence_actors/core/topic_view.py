@@ -9,6 +9,7 @@ behind the diff for the old ones, so both continue from the same state.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Callable
 
 from crdt import Row, VersionVector
@@ -230,10 +231,17 @@ class TopicView:
             for index, part in enumerate(parts)
         ]
 
+    def page(self, limit: int, *, after: str) -> list[Entry]:
+        """So many entries behind this ref, in the order of their refs: the same at any gateway."""
+        behind = (entry for entry in self.shown.values() if entry.ref > after)
+        return heapq.nsmallest(limit, behind, key=lambda entry: entry.ref)
+
     def resumption(self, seen: VersionVector, cursor: str | None) -> Diff | None:
         """What somebody with this cursor lacks; None if only a snapshot can tell."""
-        if not self.loaded or not seen or not seen.dominates(self._dropped):
+        if not self.loaded or not seen.dominates(self._dropped):
             return None
+        if not seen and self.rows[PRESENCE]:
+            return None  # All of it: a snapshot says so shorter.
         updates: list[Entry] = []
         leaves: list[Leave] = []
         for key, row in self.rows[PRESENCE].items():

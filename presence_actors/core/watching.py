@@ -13,7 +13,7 @@ import msgspec
 from crdt import Row, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
-from presence_actors.core.cursors import write_cursor
+from presence_actors.core.cursors import mark_of, read_cursor, write_cursor
 from presence_actors.core.effects import Deliver, TopicAnswer
 from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic, name_of, zone_of
 from presence_actors.core.instants import Instant, Now, WallMs
@@ -40,6 +40,8 @@ class Watching:
         #: Topics with something to tell.
         self._due: dict[Topic, None] = {}
         self._tick_at: Instant | None = None
+        #: Topics that had their tick since this was last asked for.
+        self._ticked: dict[Topic, None] = {}
         #: Topics that nobody wants, until they are forgotten.
         self._unwanted: LeaseTable[Topic] = LeaseTable()
         #: Topics whose user's choice ends by itself.
@@ -204,10 +206,16 @@ class Watching:
             return []
         self._tick_at = None
         dirty, self._due = self._due, {}
+        self._ticked.update(dirty)
         frames = [frame for topic in dirty for frame in self._tick(self._views[topic], now)]
         self.frames += len(frames)
         self.deliveries += sum(len(frame.connections) for frame in frames)
         return frames
+
+    def take_ticked(self) -> list[Topic]:
+        """Topics that show something else, or are known better, than when this was last asked."""
+        ticked, self._ticked = self._ticked, {}
+        return list(ticked)
 
     def _tick(self, view: TopicView, now: Now) -> Iterator[Deliver]:
         if view.user is not None:
@@ -344,18 +352,43 @@ class Watching:
             may_vouch=link.reach.ready,
         )
 
-    def answer(self, view: TopicView) -> TopicAnswer:
-        """A room for somebody who polls."""
+    def answer(self, view: TopicView, *, cursor: str | None, limit: int, after: str) -> TopicAnswer:
+        """A room for somebody who polls: what changed since the cursor, or else a page of it."""
+        link = self._link(view)
         frame = self.judge(view)
-        return TopicAnswer(
+        marked = write_cursor({link.shard: link.vectors[PRESENCE]}, mark=mark_of(frame))
+        seen = read_cursor(cursor).get(link.shard)
+        since = None if seen is None else view.resumption(seen, marked)
+        answer = TopicAnswer(
             topic=view.name,
             quality=frame.quality,
             silent=frame.silent,
-            as_of=frame.as_of,
-            entries=list(view.shown.values()),
+            as_of=min(
+                (at for at in (frame.as_of, self._silent_since(link)) if at is not None),
+                default=None,
+            ),
+            entries=[],
             unreachable=frame.unreachable,
-            cursor=self._cursor(view),
+            cursor=marked,
         )
+        if since is not None and len(since.updates) + len(since.leaves) <= limit:
+            return msgspec.structs.replace(
+                answer, entries=since.updates, leaves=since.leaves, resumed=True
+            )
+        entries = view.page(limit + 1, after=after)
+        refs = {entry.ref for entry in entries[:limit]}
+        return msgspec.structs.replace(
+            answer,
+            entries=entries[:limit],
+            unreachable=[ref for ref in frame.unreachable if ref in refs],
+            next=entries[limit - 1].ref if len(entries) > limit else None,
+        )
+
+    def _silent_since(self, link: ShardLink) -> WallMs | None:
+        """Since when the first of those cannot be heard who may know better; None if all can."""
+        if link.cut_off:
+            return link.heard_wall
+        return min((*link.reach.zones.values(), *link.reach.origins.values()), default=None)
 
     def _doubt(self, link: ShardLink, row: Row) -> WallMs | None:
         """The time of the last sign of a row whose home or holder cannot be heard."""

@@ -42,6 +42,7 @@ from presence_actors.core.vocabulary import (
     ServerMessage,
 )
 from presence_actors.edge.admission import is_loopback
+from presence_actors.edge.asking import Asked
 from presence_actors.edge.client import Client, text_of
 from presence_actors.edge.conn import Adapter, Conn, Dialog
 from presence_actors.edge.limits import EdgeLimits
@@ -65,6 +66,7 @@ _CLOSE_NORMAL: Final = 1000
 #: Connections that are written to in one turn of the loop: a system call each, so that heartbeats
 #: and peer links get their turn between two slices of a large fan-out.
 _FLUSHES_PER_TURN: Final = 1_000
+_PLAINLY: Final = Asked()
 
 
 class GatewayState(Protocol):
@@ -239,7 +241,9 @@ class GatewayDriver:
             client.dialog.closed()
         self._report_gone(client, orderly=orderly)
 
-    async def query(self, namespace: str, topics: list[str], users: list[UserId]) -> Answer:
+    async def query(
+        self, namespace: str, topics: list[str], users: list[UserId], asked: Asked = _PLAINLY
+    ) -> Answer:
         """Who is in these rooms, and what these users show.
 
         Raises:
@@ -247,7 +251,20 @@ class GatewayDriver:
             Unavailable: No answer in time, or the gateway is stopping.
         """
         return await self._polls.ask(
-            lambda request: self.host.post(QueryReceived(request, namespace, topics, users)),
+            lambda request: self.host.post(
+                QueryReceived(
+                    request,
+                    namespace,
+                    topics,
+                    users,
+                    cursor=asked.cursor,
+                    wait_ms=asked.wait_ms,
+                    limit=asked.limit,
+                    after=asked.after,
+                    max_staleness_ms=asked.max_staleness_ms,
+                )
+            ),
+            wait_ms=asked.wait_ms,
             stopped=self.host.stopped,
             limits=self.limits,
         )

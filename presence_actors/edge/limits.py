@@ -27,7 +27,9 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     #: Connections in all. Beyond: HTTP 503. The server lowers it to what the process may open.
     connections_max: int = 100_000
     #: Queries of pollers that wait for an answer, and how long each waits. Beyond: HTTP 503.
+    #: Those that wait for news are counted apart.
     queries_max: int = 1_000
+    long_polls_max: int = 10_000
     query_ms: int = 2_000
     #: What one client may be behind with reading when the next frame comes. Beyond: close 4513.
     unsent_bytes_max: int = UNSENT_BYTES_MAX

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable
 
 from presence_actors.core.effects import Answer
@@ -22,11 +23,20 @@ class Polls:
     def __init__(self) -> None:
         self._waiting: dict[RequestId, asyncio.Future[Answer]] = {}
         self._ids = itertools.count(1)
+        #: How many wait: for what is known, and for news.
+        self._counts = Counter[bool]()
 
     async def ask(
-        self, post: Callable[[RequestId], None], *, stopped: bool, limits: EdgeLimits
+        self,
+        post: Callable[[RequestId], None],
+        *,
+        stopped: bool,
+        limits: EdgeLimits,
+        wait_ms: int = 0,
     ) -> Answer:
         """The answer to what `post` asks for under the number that it is given.
+
+        `wait_ms` is how long it may wait for news; whoever does so is counted apart.
 
         Raises:
             GatewayBusy: Too many wait already.
@@ -34,22 +44,25 @@ class Polls:
         """
         if stopped:
             raise _unavailable("the gateway is stopping")
-        if len(self._waiting) >= limits.queries_max:
+        most = limits.long_polls_max if wait_ms else limits.queries_max
+        if self._counts[wait_ms > 0] >= most:
             raise GatewayBusy(
-                what=f"{limits.queries_max} polls wait already",
+                what=f"{most} polls wait already",
                 where="the gateway",
                 retry_after_ms=_RETRY_MS,
             )
         request = RequestId(next(self._ids))
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[request] = answer
+        self._counts[wait_ms > 0] += 1
         try:
             post(request)
-            async with asyncio.timeout(limits.query_ms / 1_000):
+            async with asyncio.timeout((wait_ms + limits.query_ms) / 1_000):
                 return await answer
         except TimeoutError as error:
-            raise _unavailable(f"no answer within {limits.query_ms} ms") from error
+            raise _unavailable(f"no answer within {wait_ms + limits.query_ms} ms") from error
         finally:
+            self._counts[wait_ms > 0] -= 1
             del self._waiting[request]
 
     def answered(self, answer: Answer) -> None:

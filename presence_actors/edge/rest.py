@@ -5,20 +5,21 @@ Errors are ``{"code": ..., "message": ...}`` with the same codes as on the WebSo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from presence_actors.core.ids import Namespace, UserId
-from presence_actors.core.limits import QUERY_TOPICS_MAX
+from presence_actors.core.ids import Namespace
 from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.edge.admission import bearer
+from presence_actors.edge.asking import asked_of, users_of
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.tokens import DEFAULT_NAMESPACE, TokenRefused
 from presence_actors.errors import Unavailable
-from presence_actors.wire.identifiers import identifier, room_topic
+from presence_actors.wire.identifiers import room_topic
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["RestApi", "answer", "failure"]
@@ -44,6 +45,42 @@ def failure(
 ) -> web.Response:
     """A refusal: a code for programs and a sentence for people."""
     return answer({"code": code, "message": message}, status=status, headers=headers)
+
+
+def _tag(body: object) -> str:
+    """An entity tag, the same at every gateway that sees the same.
+
+    A weak one, since the cursors beside what is seen differ from one gateway to the other.
+    """
+    return f'W/"{hashlib.blake2b(_ENCODER.encode(body), digest_size=12).hexdigest()}"'
+
+
+def _unless_known(request: web.Request, body: object, tag: str | None) -> web.Response:
+    """The answer; or 304 if the client says that it has it already."""
+    if tag is None:
+        return answer(body)
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    known = request.headers.get("If-None-Match", "")
+    opaque = tag.removeprefix("W/")
+    if known.strip() == "*" or any(
+        one.strip().removeprefix("W/") == opaque for one in known.split(",")
+    ):
+        return web.Response(status=304, headers={**_HEADERS, **headers})
+    return answer(body, headers=headers)
+
+
+def _too_stale(what: str, quality: str, as_of: int | None) -> web.Response:
+    known = "is not known yet" if as_of is None else f"is known as of {as_of} only"
+    return answer(
+        {
+            "code": ErrorCode.STALE,
+            "message": f"part of {what} {known}; ask again, or with a greater max_staleness",
+            "quality": quality,
+            "as_of": as_of,
+        },
+        status=503,
+        headers={"Retry-After": "1"},
+    )
 
 
 class RestApi:
@@ -79,24 +116,24 @@ class RestApi:
 
     async def _topic(self, request: web.Request, namespace: Namespace) -> web.Response:
         topic = room_topic(request.match_info["topic"])
-        answered = await self._driver.query(namespace, [topic], [])
+        asked = asked_of(request.query, paged=True)
+        answered = await self._driver.query(namespace, [topic], [], asked)
         if not answered.topics:
             raise Unavailable(what="no answer", where=topic, retry_after_ms=1_000)
-        return answer(answered.topics[0])
+        (room,) = answered.topics
+        if answered.stale:
+            return _too_stale(topic, room.quality, room.as_of)
+        tag = _tag(msgspec.structs.replace(room, cursor=None))
+        return _unless_known(request, room, tag if asked.cursor is None else None)
 
     async def _users(self, request: web.Request, namespace: Namespace) -> web.Response:
-        named = [name for names in request.query.getall("ids", []) for name in names.split(",")]
-        if not named:
-            raise FrameRefused(ErrorCode.BAD_FRAME, "name at least one user: ?ids=alice,bob")
-        if len(named) > QUERY_TOPICS_MAX:
-            raise FrameRefused(
-                ErrorCode.TOO_MANY, f"{len(named)} users; at most {QUERY_TOPICS_MAX} are allowed"
-            )
-        users = dict.fromkeys(
-            UserId(identifier(name, what=f"ids[{index}]")) for index, name in enumerate(named)
-        )
-        answered = await self._driver.query(namespace, [], list(users))
-        return answer({"users": answered.users})
+        asked = asked_of(request.query, paged=False, beside=("ids",))
+        answered = await self._driver.query(namespace, [], users_of(request.query), asked)
+        if answered.stale:
+            oldest = min((user.as_of for user in answered.users if user.as_of), default=None)
+            return _too_stale("the users", "partial" if oldest else "starting", oldest)
+        body = {"users": answered.users, "cursor": answered.cursor}
+        return _unless_known(request, body, _tag(answered.users))
 
     async def _stats(self, _request: web.Request, _namespace: Namespace) -> web.Response:
         driver = self._driver

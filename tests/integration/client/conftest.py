@@ -263,6 +263,8 @@ class Gateway:
         self.heard: list[ClientMessage] = []
         self.refusals: dict[type, ErrorCode] = {}
         self.is_silent = False
+        #: Entries in one answer over HTTP.
+        self.page_size = 1_000
         self.connections: list[Connection] = []
         self._waiters: list[asyncio.Event] = []
         self._runner: web.AppRunner | None = None
@@ -312,15 +314,21 @@ class Gateway:
     async def _topic(self, request: web.Request) -> web.Response:
         topic = request.match_info["topic"]
         if request.headers.get("Authorization", "Bearer dev:").startswith("Bearer dev:"):
-            entries = list(self.world.rooms.get(topic, {}).values())
+            after = request.query.get("page", "")
+            room = self.world.rooms.get(topic, {}).values()
+            entries = sorted(
+                (entry for entry in room if entry.ref > after), key=lambda entry: entry.ref
+            )
+            page = entries[: self.page_size]
             answer = TopicAnswer(
                 topic=topic,
                 quality=Quality.PARTIAL,
                 silent=["b/w0"],
                 as_of=None,
-                entries=entries,
+                entries=page,
                 unreachable=[],
                 cursor=None,
+                next=page[-1].ref if len(entries) > len(page) else None,
             )
             return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
         return web.json_response({"code": "unauthorized", "message": "not valid"}, status=401)

@@ -143,7 +143,7 @@ def test_set_chooses_what_a_user_shows(cluster: Cluster) -> None:
 
 
 def test_who_asks_over_http_and_lets_nobody_steer_the_terminal(cluster: Cluster) -> None:
-    """A table of devices, the quality of the view, and harmless characters only."""
+    """A table of devices, the quality of the view, all pages, and harmless characters only."""
 
     async def scenario() -> None:
         async with cluster(1) as gateways:
@@ -163,6 +163,13 @@ def test_who_asks_over_http_and_lets_nobody_steer_the_terminal(cluster: Cluster)
             assert "\x9b" not in ran.out
             ran = await presence("who", "lobby", "--json", "--url", gateways[0].url)
             assert msgspec.json.decode(ran.out)["entries"][0]["key"] == "bob"
+            more = msgspec.structs.replace(entry, ref="2", key=UserId("carol"))
+            gateways[0].world.put("room:lobby", more)
+            gateways[0].page_size = 1
+            ran = await presence("who", "lobby", "--json", "--url", gateways[0].url)
+            pages = msgspec.json.decode(ran.out)
+            assert [entry["key"] for entry in pages["entries"]] == ["bob", "carol"]
+            assert pages["next"] is None
             ran = await presence("who", "lobby", "--token", "x", "--url", gateways[0].url)
             assert (ran.status, ran.out) == (2, "")
             assert ran.err.startswith("presence: ")

@@ -67,6 +67,8 @@ class ScriptedMachine:
         self.ready = True
         #: Whether queries stay without an answer.
         self.mute = False
+        #: Whether answers are older than was asked for.
+        self.stale = False
         #: Whether the next event breaks it.
         self.broken = False
         self._script: list[GatewayEffect] = []
@@ -86,7 +88,7 @@ class ScriptedMachine:
                 answer = _answer(message, now)
                 return [] if answer is None else [Deliver([connection], answer)]
             case QueryReceived():
-                return [] if self.mute else [_answer_to(event)]
+                return [] if self.mute else [_answer_to(event, stale=self.stale)]
         return []
 
     def deadline(self) -> Instant | None:
@@ -136,7 +138,7 @@ def _answer(message: ClientMessage, now: Now) -> ServerMessage | None:
     return None
 
 
-def _answer_to(query: QueryReceived) -> Answer:
+def _answer_to(query: QueryReceived, *, stale: bool) -> Answer:
     return Answer(
         query.request,
         [
@@ -155,6 +157,7 @@ def _answer_to(query: QueryReceived) -> Answer:
             StatusFrame(user=user, status=UserStatus.OFFLINE, last_seen=WallMs(1))
             for user in query.users
         ],
+        stale=stale,
     )
 
 

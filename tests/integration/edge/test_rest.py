@@ -1,5 +1,6 @@
 """What pollers, load balancers and browsers get on the same port."""
 
+import asyncio
 import re
 import socket
 
@@ -44,8 +45,11 @@ def test_a_room_can_be_polled(play: Play) -> None:
                 "entries": [],
                 "unreachable": [],
                 "cursor": None,
+                "leaves": [],
+                "resumed": False,
+                "next": None,
             }
-            assert headers["Cache-Control"] == "no-store"
+            assert headers["Cache-Control"] == "private, no-cache"
             for path, topic in (("room:lobby", "room:lobby"), ("a%2Fb%20c", "room:a/b c")):
                 assert (await gateway.get(f"/v1/topics/{path}"))[1]["topic"] == topic
 
@@ -81,6 +85,18 @@ def test_users_can_be_polled_many_at_once(play: Play) -> None:
         pytest.param("/v1/topics/a%00b", 400, "bad_frame", id="a control character"),
         pytest.param("/v1/topics/room:", 400, "bad_frame", id="no name"),
         pytest.param("/v1/topics/user:alice", 403, "forbidden", id="a user's topic"),
+        pytest.param("/v1/topics/a?wiat=1s", 400, "bad_frame", id="an unknown parameter"),
+        pytest.param("/v1/users?ids=a&limit=3", 400, "bad_frame", id="pages of users"),
+        pytest.param("/v1/topics/a?limit=1&limit=2", 400, "bad_frame", id="a parameter twice"),
+        pytest.param("/v1/topics/a?limit=0", 400, "bad_frame", id="no entries"),
+        pytest.param("/v1/topics/a?limit=1001", 400, "bad_frame", id="too many entries"),
+        pytest.param("/v1/topics/a?limit=%C2%B2", 400, "bad_frame", id="a limit that is no number"),
+        pytest.param("/v1/topics/a?wait=1s", 400, "bad_frame", id="a wait for nobody knows what"),
+        pytest.param("/v1/topics/a?cursor=x&wait=soon", 400, "bad_frame", id="no duration"),
+        pytest.param("/v1/topics/a?cursor=x&wait=56s", 400, "bad_frame", id="too long a wait"),
+        pytest.param("/v1/topics/a?cursor=x&page=y", 400, "bad_frame", id="two ways to go on"),
+        pytest.param("/v1/topics/a?page=" + "x" * 65, 400, "bad_frame", id="no page"),
+        pytest.param("/v1/topics/a?max_staleness=-1s", 400, "bad_frame", id="an age below nothing"),
         pytest.param("/v1/nothing", 404, "not_found", id="no such address"),
         pytest.param("/static/../server.py", 404, "not_found", id="a way out of the page"),
         pytest.param("/static/%2e%2e%2fserver.py", 404, "not_found", id="the same in disguise"),
@@ -163,6 +179,88 @@ def test_polls_that_wait_have_a_limit(play: Play) -> None:
             status, _, headers = await gateway.get("/v1/topics/lobby")
             assert (status, headers["Retry-After"]) == (503, "1")
             assert gateway.machine.told(QueryReceived) == []
+
+    play(story)
+
+
+def test_what_a_poll_asks_for_reaches_the_machine(play: Play) -> None:
+    """Each parameter, in units of its own."""
+
+    async def story() -> None:
+        async with Gateway() as gateway:
+            await gateway.get("/v1/topics/a?cursor=xyz&wait=1.5s&max_staleness=2m&limit=10")
+            await gateway.get("/v1/topics/a?page=0123abc")
+            first, second = gateway.machine.told(QueryReceived)
+            assert (first.cursor, first.wait_ms, first.limit) == ("xyz", 1_500, 10)
+            assert first.max_staleness_ms == 120_000
+            assert (second.after, second.cursor, second.max_staleness_ms) == ("0123abc", None, None)
+
+    play(story)
+
+
+def test_whoever_has_the_answer_already_is_told_so_in_one_line(play: Play) -> None:
+    """Its tag stands for what is seen, so it is the same at another gateway."""
+
+    async def story() -> None:
+        async with Gateway() as gateway, Gateway() as other:
+            for path in ("/v1/topics/lobby", "/v1/users?ids=bob"):
+                _, _, headers = await gateway.get(path)
+                tag = headers["Etag"]
+                for known in (tag, f'"x", {tag}', tag.removeprefix("W/"), "*"):
+                    status, body, again = await other.get(path, If_None_Match=known)
+                    assert (status, body, again["Etag"]) == (304, b"", tag)
+                assert (await other.get(path, If_None_Match='W/"x"'))[0] == 200
+            _, _, headers = await gateway.get("/v1/topics/lobby")
+            known = headers["Etag"]
+            assert (await gateway.get("/v1/topics/b", If_None_Match=known))[0] == 200
+
+    play(story)
+
+
+def test_a_difference_has_no_tag(play: Play) -> None:
+    """It is one of many, and depends on the cursor."""
+
+    async def story() -> None:
+        async with Gateway() as gateway:
+            _, _, headers = await gateway.get("/v1/topics/lobby?cursor=xyz")
+            assert "Etag" not in headers
+            assert headers["Cache-Control"] == "no-store"
+
+    play(story)
+
+
+def test_an_answer_that_is_too_old_is_none(play: Play) -> None:
+    """It says how much is known, as of when, and when to come back."""
+
+    async def story() -> None:
+        async with Gateway() as gateway:
+            gateway.machine.stale = True
+            status, body, headers = await gateway.get("/v1/topics/lobby?max_staleness=5s")
+            assert (status, body["code"], headers["Retry-After"]) == (503, "stale", "1")
+            assert (body["quality"], body["as_of"]) == ("complete", None)
+            status, body, _ = await gateway.get("/v1/users?ids=bob&max_staleness=5s")
+            assert (status, body["code"]) == (503, "stale")
+
+    play(story)
+
+
+def test_polls_that_wait_for_news_are_counted_apart(play: Play) -> None:
+    """They take no place of those that want an answer now, and wait longer than these."""
+
+    async def story() -> None:
+        limits = EdgeLimits(queries_max=1, long_polls_max=1, query_ms=30)
+        async with Gateway(limits=limits) as gateway:
+            gateway.machine.mute = True
+            waits = "/v1/topics/lobby?cursor=x&wait=200ms"
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            first = asyncio.ensure_future(gateway.get(waits))
+            await gateway.machine.until(QueryReceived)
+            assert (await gateway.get(waits))[0] == 503
+            gateway.machine.mute = False
+            assert (await gateway.get("/v1/topics/lobby"))[0] == 200
+            assert (await first)[0] == 503
+            assert loop.time() - began >= 0.2
 
     play(story)
 

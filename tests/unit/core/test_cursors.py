@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from crdt import Origin, Stamp, VersionVector
-from presence_actors.core.cursors import read_cursor, write_cursor
+from presence_actors.core.cursors import read_cursor, read_mark, write_cursor
 from presence_actors.core.ids import ShardId
 
 SEEN = {
@@ -60,3 +60,11 @@ def test_no_cursor_means_that_nothing_was_seen() -> None:
 def test_a_cursor_that_cannot_be_read_means_that_nothing_was_seen(cursor: str) -> None:
     """Its client gets a snapshot, not an error: the cursor may be that of another version."""
     assert read_cursor(cursor) == {}
+
+
+def test_a_mark_goes_with_a_cursor_and_changes_nothing_of_it() -> None:
+    """Who reads only the vectors need not know of it."""
+    cursor = write_cursor(SEEN, mark="c0ffee")
+    assert read_cursor(cursor) == read_cursor(write_cursor(SEEN)) == SEEN
+    assert read_mark(cursor) == "c0ffee"
+    assert read_mark(write_cursor(SEEN)) == read_mark(None) == ""
