@@ -77,9 +77,11 @@ integration: $(STAMP)  ## real processes, real sockets, real Ray
 	$(PYTEST) -m "$(HERE)" tests/integration $(ARGS)
 
 # Without npm the tests skip, and say so.
-test-node: $(STAMP)  ## stock Phoenix clients on Node.js against a real cluster
+test-node: $(STAMP)  ## the JavaScript client, and stock Phoenix clients against a real cluster
 	@if command -v npm >/dev/null; then \
-	  cd tests/node && npm ci --loglevel=error --no-audit --no-fund; \
+	  for folder in tests/node js; do \
+	    (cd $$folder && npm ci --loglevel=error --no-audit --no-fund) || exit 1; \
+	  done; \
 	else \
 	  echo "There is no npm here, so the stock clients cannot be installed: install Node.js 20" \
 	    "or newer." >&2; \

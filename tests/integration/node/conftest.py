@@ -18,6 +18,9 @@ from tests.stories.stage import STORY_KNOBS
 
 TOKEN_KEY = b"thirty-two bytes that guard none"
 
+#: The JavaScript client.
+JS_FOLDER = Path(__file__).parents[3] / "js"
+
 _NODE_MIN = 20
 
 
@@ -30,20 +33,37 @@ def _trouble() -> str | None:
     major = version.stdout.strip().removeprefix("v").partition(".")[0]
     if not major.isdecimal() or int(major) < _NODE_MIN:
         return f"needs Node.js {_NODE_MIN} or newer, and this is {version.stdout.strip()!r}"
-    if not (FOLDER / "node_modules" / "ws").exists():
-        return "needs the stock clients of tests/node/package-lock.json: make test-node"
     return None
 
 
-@pytest.fixture(scope="session")
-def node() -> None:
-    """Stock clients can run; where CI is true, a test that cannot fails."""
+def _missing(folder: Path) -> str | None:
+    """Why what needs the packages of this folder cannot run here, or None."""
     trouble = _trouble()
+    if trouble is None and not (folder / "node_modules" / "ws").exists():
+        return f"needs what {folder.name}/package-lock.json names: make test-node"
+    return trouble
+
+
+def _demand(folder: Path) -> None:
+    """Skip the test without these packages; where CI is true, fail it."""
+    trouble = _missing(folder)
     if trouble is None:
         return
     if os.environ.get("CI") == "true":
         pytest.fail(trouble)
     pytest.skip(trouble)
+
+
+@pytest.fixture(scope="session")
+def node() -> None:
+    """Stock clients can run; where CI is true, a test that cannot fails."""
+    _demand(FOLDER)
+
+
+@pytest.fixture(scope="session")
+def js_package() -> None:
+    """The tests of the JavaScript client can run; where CI is true, a test that cannot fails."""
+    _demand(JS_FOLDER)
 
 
 @pytest.fixture(scope="module")
