@@ -21,7 +21,7 @@ DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_a
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check format lint types imports unit property simulation integration \
-	test-node coverage soak bench bench-store lock clean
+	test-node coverage soak bench bench-store bench-sim lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE"
 
 bench-store: $(STAMP)  ## the map against a dict, loro, pycrdt and Redis (ARGS="--quick --plot FILE")
 	$(BIN)/python -m benchmarks.bench_store $(ARGS)
+
+bench-sim: $(STAMP)  ## how much faster than real time the simulated world runs (ARGS="--quick --profile")
+	$(BIN)/python -m benchmarks.bench_sim $(ARGS)
 
 # In an environment of its own, so that the tool that resolves does not end up in what it resolves.
 lock: $(STAMP)  ## resolve pyproject.toml into requirements.lock anew (ARGS="--upgrade")

@@ -161,11 +161,25 @@ class ColumnarMap:
         self, base: VersionVector, new: VersionVector, greatest: int, wall_ms: int
     ) -> None:
         """Raise `StampTooFar` or `BaseNotSeen` of a delta whose greatest stamp is this."""
-        greatest = max(greatest, *(stamp for _, stamp in new.items()), 0)
+        greatest = max((greatest, *new.stamps()))
         if stamp_wall(Stamp(greatest)) > wall_ms + self._drift_ms_max:
             raise StampTooFar(Stamp(greatest), wall_ms, self._drift_ms_max)
         if not self.vector.dominates(base):
             raise BaseNotSeen(base, self.vector)
+
+    def take_promise(
+        self, base: VersionVector, new: VersionVector, clock: Stamp, wall_ms: int
+    ) -> None:
+        """Merge a delta without rows, as most are: only the vector may move.
+
+        Raises:
+            StampTooFar, BaseNotSeen: As `apply`.
+        """
+        self.require_acceptable(base, new, clock, wall_ms)
+        if self._pending:
+            self.advance(new, _NO_ROWS, self.entries.log.position)
+        else:
+            self.vector = self.vector.merge(new)
 
     def require_whole(self, new: VersionVector, whole: Iterable[Origin]) -> tuple[Origin, ...]:
         """The origins to replace; raise if what came is older than what is here."""

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 _DIGEST_SIZE: Final = 16
 _EMPTY: Final = Rows.empty()
+_NO_CHANGES: Final = Changes(rows=_EMPTY, previous=[], lost=_EMPTY, winners=_EMPTY, dropped=_EMPTY)
 
 
 class LWWMap:
@@ -182,8 +183,8 @@ class LWWMap:
         )
         _require_unicode(rows)
         return Delta(
-            base=VersionVector({origin: seen}),
-            new=VersionVector({origin: last}),
+            base=VersionVector.at(origin, seen),
+            new=VersionVector.at(origin, last),
             rows=rows,
             clock=last,
         )
@@ -201,8 +202,8 @@ class LWWMap:
                 "take the promise from the clock of that origin",
             )
         return Delta(
-            base=VersionVector({origin: seen}),
-            new=VersionVector({origin: stamp}),
+            base=VersionVector.at(origin, seen),
+            new=VersionVector.at(origin, stamp),
             rows=_EMPTY,
             clock=stamp,
         )
@@ -232,6 +233,9 @@ class LWWMap:
             BaseNotSeen: It builds on writes that this map has not seen.
             KeyCollision: Two keys have one hash.
         """
+        if not len(delta.rows) and not whole:
+            self.columns.take_promise(delta.base, delta.new, delta.clock, wall_ms)
+            return _NO_CHANGES
         columns, entries = self.columns, self._entries
         greatest = max(delta.clock, int(delta.rows.stamps.max(initial=0)))
         columns.require_acceptable(delta.base, delta.new, greatest, wall_ms)

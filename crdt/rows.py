@@ -171,9 +171,11 @@ class Rows:
             raise CrdtError("Rows", f"columns differ in length: {sizes}", "give one item for a row")
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Self:
+    def of(cls, rows: Iterable[Row]) -> Rows:
         """The batch of these rows, in their order."""
-        columns = list(zip(*rows, strict=True)) or [()] * len(Row._fields)
+        columns = list(zip(*rows, strict=True))
+        if not columns:
+            return _NO_ROWS
         keys, stamps, origins, epochs, statuses, holders, values = columns
         return cls(
             keys=keys,
@@ -185,10 +187,10 @@ class Rows:
             values=values,
         )
 
-    @classmethod
-    def empty(cls) -> Self:
-        """The batch of no rows."""
-        return cls.of(())
+    @staticmethod
+    def empty() -> Rows:
+        """The batch of no rows: one for all, since nobody changes it."""
+        return _NO_ROWS
 
     @classmethod
     def concat(cls, *batches: Rows) -> Self:
@@ -278,21 +280,10 @@ class Rows:
 
     def to_wire(self) -> dict[str, object]:
         """A plain dict of columns, ready for MessagePack, in the order of the batch."""
-        return {
-            "count": len(self),
-            "topics": write_table([topic for topic, _, _ in self.keys]),
-            "keys": write_texts([key for _, key, _ in self.keys]),
-            "sessions": write_texts([session for _, _, session in self.keys]),
-            "stamps": write_spread(self.stamps),
-            "origins": write_table(self.origins),
-            "epochs": write_spread(self.epochs),
-            "statuses": write_numbers(self.statuses),
-            "holders": write_table(self.holders),
-            "values": write_blobs(self.values),
-        }
+        return _columns_of(self) if self.keys else dict(_NO_COLUMNS)
 
     @classmethod
-    def from_wire(cls, obj: object, *, unstamped: bool = False) -> Self:
+    def from_wire(cls, obj: object, *, unstamped: bool = False) -> Rows:
         """The batch that `to_wire` gave ``obj`` for.
 
         Args:
@@ -303,6 +294,8 @@ class Rows:
             DecodeError: A field is missing or of the wrong type or length, an index points beyond
                 its table, a number does not fit, a stamp is zero, or a key comes twice.
         """
+        if _is_no_columns(obj):
+            return _NO_ROWS
         fields = read_map(obj, _FIELDS, "rows")
         count = read_count(fields["count"], ROWS_MAX, "rows.count")
         keys: list[Key] = list(
@@ -332,4 +325,34 @@ class Rows:
         )
 
 
+def _columns_of(rows: Rows) -> dict[str, object]:
+    return {
+        "count": len(rows),
+        "topics": write_table([topic for topic, _, _ in rows.keys]),
+        "keys": write_texts([key for _, key, _ in rows.keys]),
+        "sessions": write_texts([session for _, _, session in rows.keys]),
+        "stamps": write_spread(rows.stamps),
+        "origins": write_table(rows.origins),
+        "epochs": write_spread(rows.epochs),
+        "statuses": write_numbers(rows.statuses),
+        "holders": write_table(rows.holders),
+        "values": write_blobs(rows.values),
+    }
+
+
+def _is_no_columns(obj: object) -> bool:
+    """Is this exactly what an empty batch is on the wire?"""
+    if obj != _NO_COLUMNS or not isinstance(obj, dict):
+        return False
+    # To `==` False and 0.0 are zeros, too, but they are no counts.
+    numbers = [obj["count"], *(obj[name]["count"] for name in ("topics", "origins", "holders"))]
+    numbers += [obj[name]["least"] for name in ("stamps", "epochs")]
+    return all(type(number) is int for number in numbers)
+
+
 _NO_NUMBERS: Final = np.empty(0, dtype=np.uint64)
+#: Most batches in messages are empty: one object for all of them, here and on the wire.
+_NO_ROWS: Final = Rows(
+    keys=(), stamps=(), origins=(), epochs=(), statuses=(), holders=(), values=()
+)
+_NO_COLUMNS: Final = _columns_of(_NO_ROWS)

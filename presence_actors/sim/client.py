@@ -28,6 +28,9 @@ __all__ = ["Client", "Outside"]
 class Outside(Protocol):
     """What a client needs of the world."""
 
+    events_handled: int
+    check_every: int
+
     @property
     def now(self) -> Now:
         """The virtual time."""
@@ -71,6 +74,8 @@ class Client:
         self.closed = False
         self._requests = count(1)
         self._wake_at: Instant | None = None
+        #: How many events it has handled since its machine was checked.
+        self._unchecked = 0
         #: The gateway and the connection to it, while there is one.
         self.link: tuple[NodeName, ConnectionId] | None = None
         #: Grows with each connection, so that late frames of an old one are known.
@@ -86,9 +91,13 @@ class Client:
         """An event for the session machine, now."""
         if self.closed:
             return
+        self._world.events_handled += 1
         for effect in self.machine.handle(event, self._world.now):
             self._carry_out(effect)
-        self.machine.check()
+        self._unchecked += 1
+        if self._unchecked >= self._world.check_every:
+            self._unchecked = 0
+            self.machine.check()
         self._rewake()
 
     def _rewake(self) -> None:

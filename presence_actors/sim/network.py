@@ -12,8 +12,11 @@ from typing import Final
 
 from presence_actors.core.ids import NodeName
 from presence_actors.core.instants import Instant
+from presence_actors.core.messages import GossipDelta, PeerMessage
+from presence_actors.errors import InvariantBroken
+from presence_actors.wire.peer import decode_frame, encode_frame
 
-__all__ = ["Faults", "Network"]
+__all__ = ["Faults", "Frame", "Network"]
 
 _LATENCY_MS: Final = 1
 _JITTER_MS: Final = 2
@@ -80,3 +83,40 @@ class Network:
     def _delay(self) -> int:
         late = self._random.random() < self.faults.delay
         return int(self._random.random() * self.faults.delay_ms) if late else 0
+
+
+class Frame:
+    """Messages between two processes: as bytes, or, which is cheaper, as they are.
+
+    Args:
+        messages: What is in it; nobody changes messages that have been sent.
+        sample: Whether it must go as bytes.
+        prove: Whether a sample must come out of its bytes as it went in.
+    """
+
+    __slots__ = ("_data", "_messages", "_prove")
+
+    def __init__(self, messages: list[PeerMessage], *, sample: bool, prove: bool) -> None:
+        self._messages = messages
+        self._prove = sample and prove
+        go_as_bytes = sample or any(map(_is_sorted_by_bytes, messages))
+        self._data = encode_frame(messages) if go_as_bytes else None
+
+    @property
+    def trace(self) -> bytes | int:
+        """What the trace notes of it: its bytes, or how many messages it has."""
+        return len(self._messages) if self._data is None else self._data
+
+    def read(self) -> list[PeerMessage]:
+        """The messages, as the receiver gets them."""
+        if self._data is None:
+            return self._messages
+        received = decode_frame(self._data)
+        if self._prove and received != self._messages:
+            raise InvariantBroken(f"{self._messages} came out of their bytes as {received}")
+        return received
+
+
+def _is_sorted_by_bytes(message: PeerMessage) -> bool:
+    """Whether its rows may come out of its bytes in another order."""
+    return isinstance(message, GossipDelta) and len(message.delta.rows) > 1

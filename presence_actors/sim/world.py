@@ -66,9 +66,8 @@ from presence_actors.core.vocabulary import (
 )
 from presence_actors.core.worker import WorkerMachine
 from presence_actors.sim.client import Client
-from presence_actors.sim.network import Faults, Network
+from presence_actors.sim.network import Faults, Frame, Network
 from presence_actors.wire.native import decode_client, decode_server, encode_server
-from presence_actors.wire.peer import decode_frame, encode_frame
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["Client", "World"]
@@ -94,6 +93,8 @@ class _Process:
     clients: dict[ConnectionId, Client] = field(default_factory=dict)
     #: What came in while it was paused; None while it runs.
     inbox: list[GatewayEvent | WorkerEvent] | None = None
+    #: How many events it has handled since its machine was checked.
+    unchecked: int = 0
 
 
 class World:
@@ -103,12 +104,24 @@ class World:
         config: The shape of each zone's cluster and its knobs.
         seed: Decides everything that is left to chance.
         zones: Names of zones; by default one, as the configuration has it.
+        check_every: Machines find out whether they are wrong after so many events of theirs. A
+            check looks at everything that a machine has, so it costs more than any event.
+        encode_every: Of so many frames between processes one goes as bytes, and must come out as
+            it went in; the others hand their messages over, which is cheaper and does the same.
     """
 
     def __init__(
-        self, config: ClusterConfig, *, seed: int = 0, zones: tuple[str, ...] = ()
+        self,
+        config: ClusterConfig,
+        *,
+        seed: int = 0,
+        zones: tuple[str, ...] = (),
+        check_every: int = 1,
+        encode_every: int = 1,
     ) -> None:
         self.config = config.check()
+        self.check_every = check_every
+        self.encode_every = encode_every
         self.zones = zones or (config.zone,)
         self._retired: tuple[str, ...] = ()
         self._versions = count(1)
@@ -128,6 +141,8 @@ class World:
         self.answers: dict[RequestId, Answer] = {}
         self._requests = count(1)
         self.frames_carried = 0
+        #: Events that machines have handled, those of clients among them.
+        self.events_handled = 0
         for zone in self.zones:
             for index in range(config.workers):
                 # A zone that joins others has something to learn before it may speak.
@@ -299,6 +314,7 @@ class World:
         if process.inbox is not None:
             process.inbox.append(event)
             return
+        self.events_handled += 1
         now = self.now_at(process.name)
         machine = process.machine
         if isinstance(machine, WorkerMachine):
@@ -313,8 +329,20 @@ class World:
                 raise TypeError(event)
             for effect in machine.handle(event, now):
                 self._carry_out(process, effect)
-        machine.check()
+        process.unchecked += 1
+        if process.unchecked >= self.check_every:
+            process.unchecked = 0
+            machine.check()
         self._rewake(process)
+
+    def check(self) -> None:
+        """Raises `InvariantBroken` if any machine that lives finds itself wrong."""
+        for process in self.processes.values():
+            if process.alive:
+                process.machine.check()
+        for client in self.clients:
+            if not client.closed:
+                client.machine.check()
 
     def _rewake(self, process: _Process) -> None:
         deadline = process.machine.deadline()
@@ -379,17 +407,21 @@ class World:
         self._network.faults = faults
 
     def _send(self, sender: _Process, to: NodeName, messages: list[PeerMessage]) -> None:
-        data = encode_frame(messages)
         self.frames_carried += 1
+        arrivals = self._network.arrivals(sender.name, to, self.instant)
+        if not arrivals:
+            return
+        sample = self.frames_carried % self.encode_every == 0
+        frame = Frame(messages, sample=sample, prove=self.encode_every > 1)
         node = sender.node
 
         def arrive() -> None:
             receiver = self.processes.get(to)
             if receiver is not None and not self._network.is_cut(sender.name, to):
-                self._note(to, data)
-                self._post(receiver, MessagesReceived(node, decode_frame(data)))
+                self._note(to, frame.trace)
+                self._post(receiver, MessagesReceived(node, frame.read()))
 
-        for arrival in self._network.arrivals(sender.name, to, self.instant):
+        for arrival in arrivals:
             self.at(arrival, arrive)
 
     # Clients.

@@ -178,3 +178,16 @@ def test_a_damaged_batch_is_refused_with_its_place(path: str, wild: object, wher
     with pytest.raises(DecodeError) as caught:
         Rows.from_wire(whole)
     assert str(caught.value).startswith(where)
+
+
+@pytest.mark.parametrize("zero", [False, 0.0])
+@pytest.mark.parametrize(
+    ("column", "field"),
+    [("topics", "count"), ("origins", "count"), ("holders", "count"), ("stamps", "least")],
+)
+def test_what_only_equals_an_empty_batch_is_refused(column: str, field: str, zero: object) -> None:
+    """Python takes False and 0.0 for 0, but they are no counts."""
+    wire: dict[str, Any] = Rows.empty().to_wire()
+    wire[column] = {**wire[column], field: zero}
+    with pytest.raises(DecodeError, match=f"rows.{column}.{field}"):
+        Rows.from_wire(wire)

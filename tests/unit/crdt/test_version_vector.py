@@ -84,6 +84,15 @@ def test_a_component_of_more_than_64_bits_is_refused(stamp: int) -> None:
     """It could not be sent."""
     with pytest.raises(CrdtError, match="64 bits"):
         VersionVector({A: Stamp(stamp)})
+    with pytest.raises(CrdtError, match="64 bits"):
+        VersionVector.at(A, Stamp(stamp))
+
+
+def test_a_vector_of_one_origin_is_like_any_other() -> None:
+    """And a zero component is an absent one there, too."""
+    assert VersionVector.at(A, Stamp(3)) == vector(a=3)
+    assert VersionVector.at(A, Stamp(0)) == VersionVector()
+    assert sorted(vector(a=3, b=1).stamps()) == [1, 3]
 
 
 @pytest.mark.parametrize(
