@@ -86,6 +86,8 @@ class ColumnarMap:
         if limit is not None and limit < 1:
             raise CrdtError("LWWMap.missing", f"limit is {limit}", "give 1 or more, or None")
         entries, table = self.entries, self.entries.table
+        if after >= entries.log.position:
+            return _NO_ROWS, entries.log.position, True
         components = seen_of(seen, [entries.origins[n] for n in range(len(entries.origins))])
         taken: list[NDArray[np.int64]] = []
         count = 0

@@ -154,7 +154,7 @@ class Entries:
         """These rows, with their full keys."""
         table = self.table
         if len(rows) <= _FEW:
-            return self._few(rows.tolist())
+            return self._few(rows.tolist()) if len(rows) else Rows.empty()
         keys = [] if table.ids is None else table.ids.take(rows).tolist()
         if len(keys) < len(rows) or None in keys:
             raise _id_missing()

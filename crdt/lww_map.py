@@ -143,6 +143,10 @@ class LWWMap:
         row = self._entries.find_key(key)
         return self._entries.row(row) if row else None
 
+    def __contains__(self, key: Key) -> bool:
+        """Is anything known of a key, be it live or a tombstone?"""
+        return self._entries.find_key(key) > 0
+
     # Makers of deltas: they change nothing.
 
     def put(

@@ -154,12 +154,12 @@ class Attachments:
 
     def deadline(self) -> Instant:
         """The next beat, or what a link has to send."""
-        instants = [self._next_beat]
+        earliest = self._next_beat
         for link in self._links:
             instant = link.deadline()
-            if instant is not None:
-                instants.append(instant)
-        return min(instants)
+            if instant is not None and instant < earliest:
+                earliest = instant
+        return earliest
 
     def take_beats(self, now: Now, *, may_leave: bool) -> list[Send]:
         """The beats, if it is time for them; silent workers are left first, if we may judge."""

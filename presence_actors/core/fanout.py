@@ -124,10 +124,11 @@ class Attachment:
 
     def deadline(self) -> Instant | None:
         """When something is due: a flush, or a repetition."""
-        due = None if self.outgoing.is_full else self._due
+        due = self._due
         repeat = None if self.silent_at is not None else self.outgoing.deadline()
-        candidates = [instant for instant in (due, repeat) if instant is not None]
-        return min(candidates, default=None)
+        if due is None or self.outgoing.is_full:
+            return repeat
+        return due if repeat is None or due < repeat else repeat
 
     def want_acknowledgement(self, due: Instant) -> None:
         """Something came in: answer by `due`, with or without news."""

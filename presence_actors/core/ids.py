@@ -8,7 +8,8 @@ said. A worker's node id is the origin of its stamps; a gateway's node id is the
 
 from __future__ import annotations
 
-from typing import NewType
+from functools import lru_cache
+from typing import Final, NewType
 
 __all__ = [
     "ConnectionId",
@@ -29,6 +30,9 @@ __all__ = [
     "user_topic",
     "zone_of",
 ]
+
+#: Parts of this many names are kept: each message asks for those of a few nodes.
+_NODES_KEPT: Final = 4096
 
 ZoneId = NewType("ZoneId", str)
 NodeName = NewType("NodeName", str)
@@ -55,6 +59,7 @@ def mint_node_id(name: NodeName, *, start_wall_ms: int, random_64: int) -> NodeI
     return NodeId(f"{name}/{start_wall_ms & (1 << 48) - 1:012x}{random_64 & (1 << 64) - 1:016x}")
 
 
+@lru_cache(maxsize=_NODES_KEPT)
 def name_of(node: str) -> NodeName:
     """The place of a node: its id without the incarnation.
 
@@ -69,6 +74,7 @@ def incarnation_of(node: str) -> str:
     return node.rpartition("/")[2]
 
 
+@lru_cache(maxsize=_NODES_KEPT)
 def zone_of(node: str) -> ZoneId:
     """The zone of a node id or node name.
 

@@ -29,13 +29,13 @@ class HeardOrigins:
         self._heard: dict[Origin, Instant] = {}
         self._drift_ms_max = drift_ms_max
 
-    def note(self, before: VersionVector, after: VersionVector, now: Now) -> None:
-        """Takes over which components advanced.
+    def note(self, before: VersionVector, new: VersionVector, now: Now) -> None:
+        """Takes over which components of `new` are an advance over what was seen before.
 
         A component that is old when it comes (full state after a start) was heard when it was new,
         as far as the clocks can tell.
         """
-        for origin, stamp in after.items():
+        for origin, stamp in new.items():
             if stamp > before[origin]:
                 age = now.wall - stamp_wall(stamp)
                 heard = now.instant - age if age > self._drift_ms_max else now.instant
@@ -108,10 +108,12 @@ class GatewayLives:
         """Takes note of a life; whether it is the newest of its name."""
         name = name_of(gateway)
         newest = self._newest.get(name)
-        if newest is None or is_newer(gateway, newest):
-            self._newest[name] = gateway
+        if newest == gateway:
             return True
-        return newest == gateway
+        if newest is not None and not is_newer(gateway, newest):
+            return False
+        self._newest[name] = gateway
+        return True
 
     def is_dead(self, gateway: NodeId) -> bool:
         """Whether a newer life of the same place has been seen."""

@@ -134,19 +134,20 @@ class ReplicaMachine:
 
     def deadline(self) -> Instant:
         """The next gossip round or flush."""
-        instants = [self._gossip.next_round]
+        earliest = self._gossip.next_round
         for attachment in self._attached:
             instant = attachment.deadline()
-            if instant is not None:
-                instants.append(instant)
-        return min(instants)
+            if instant is not None and instant < earliest:
+                earliest = instant
+        return earliest
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""
         self._store.check()
+        presence = self._store.presence
         for attachment in self._attached:
             for key in attachment.keys:
-                if self._store.presence.get(key) is None:
+                if key not in presence:
                     raise InvariantBroken(f"shard {self._shard}: announced {key} is not in the map")
 
     def inspect(self) -> ReplicaView:
@@ -474,13 +475,16 @@ class ReplicaMachine:
         now = self._now
         if now.instant >= self._gossip.next_round:
             self._round()
-        vectors = self._store.vectors
         for attachment in self._attached:
             instant = attachment.deadline()
             if instant is None or now.instant < instant:
                 continue
             segments = attachment.take_segments(
-                self._shard, self._node, vectors, now.instant, repeat_ms=self._knobs.resend_ms
+                self._shard,
+                self._node,
+                self._store.vectors,
+                now.instant,
+                repeat_ms=self._knobs.resend_ms,
             )
             if segments:
                 self._out.append(Send(name_of(attachment.gateway), list(segments)))

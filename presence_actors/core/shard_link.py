@@ -226,9 +226,10 @@ class ShardLink:
         """When something is due."""
         if not self.attached:
             return self._repeat_attach_at
-        due = None if self._outgoing.is_full else self._due
-        instants = [at for at in (due, self._outgoing.deadline()) if at is not None]
-        return min(instants, default=None)
+        due, repeat = self._due, self._outgoing.deadline()
+        if due is None or self._outgoing.is_full:
+            return repeat
+        return due if repeat is None or due < repeat else repeat
 
     def receive(
         self, segment: Segment, repeat_at: Instant

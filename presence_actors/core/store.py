@@ -172,9 +172,10 @@ class ShardStore:
         before = source.vector
         changes = source.apply(delta, wall_ms=now.wall)
         if which == PRESENCE:
-            self._heard.note(before, source.vector, now)
-            for row, previous in zip(changes.rows, changes.previous, strict=True):
-                self._count(row, previous)
+            self._heard.note(before, delta.new, now)
+            if changes.previous:
+                for row, previous in zip(changes.rows, changes.previous, strict=True):
+                    self._count(row, previous)
         return changes
 
     def _count(self, row: Row, previous: Row | None) -> None:
@@ -187,7 +188,7 @@ class ShardStore:
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""
-        live = Counter(row.origin for row in self.presence.live_rows())
+        live = Counter(self.presence.live_rows().origins)
         if live != self._live_by_origin:
             raise InvariantBroken(f"{self._origin}: {live} live rows by origin counted")
         if self.clock.last < self.presence.vector[self._origin]:

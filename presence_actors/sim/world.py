@@ -163,7 +163,8 @@ class World:
 
     def now_at(self, name: NodeName) -> Now:
         """The time as the clocks of a process have it."""
-        return Now(self.instant, WallMs(self.now.wall + self._ahead_ms.get(name, 0)))
+        wall = _WALL_START - _INSTANT_START + self.instant
+        return Now(self.instant, WallMs(wall + self._ahead_ms.get(name, 0)))
 
     def set_clock(self, name: NodeName, *, ahead_ms: int) -> None:
         """The wall clock of a process, and of its later lives, is wrong by this from now on."""

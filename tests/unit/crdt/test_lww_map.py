@@ -314,3 +314,23 @@ def test_a_map_with_a_drift_bound_below_zero_is_refused() -> None:
     """It would refuse its own writes."""
     with pytest.raises(CrdtError, match="drift_ms_max is -1"):
         LWWMap(drift_ms_max=-1)
+
+
+def test_a_map_contains_what_it_has_a_row_of() -> None:
+    """A tombstone is a row, too; what was never heard of is not there."""
+    presences = map_of(row_of(ALICE, 1), row_of(BOB, 2, status=REMOVED))
+    assert [key in presences for key in (ALICE, BOB, HOME)] == [True, True, False]
+
+
+def test_a_promise_moves_the_vector_and_one_with_an_unseen_base_is_refused() -> None:
+    """A delta without rows takes a short way, under the same rules."""
+    presences = map_of(row_of(ALICE, 1), new=1)
+    changes = presences.apply(delta_of(base=VersionVector({A: Stamp(1)}), new=5), wall_ms=NOW_MS)
+    assert len(changes) == 0
+    assert presences.vector == VersionVector({A: Stamp(5)})
+    with pytest.raises(BaseNotSeen):
+        presences.apply(delta_of(base=VersionVector({A: Stamp(9)}), new=10), wall_ms=NOW_MS)
+    far = pack_stamp(NOW_MS + 101, 0)
+    with pytest.raises(StampTooFar):
+        presences.apply(delta_of(new=far), wall_ms=NOW_MS)
+    assert presences.vector == VersionVector({A: Stamp(5)})
