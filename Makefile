@@ -21,7 +21,7 @@ DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_a
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check format lint types imports unit property simulation integration \
-	test-node coverage soak bench bench-store bench-sim lock clean
+	test-node test-browser coverage soak bench bench-store bench-sim lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +45,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP)  ## a cluster with people who come and go, live (ARGS="--for 20s" ends by itself)
+demo: $(STAMP)  ## two zones with people who come and go, live (ARGS="--for 20s" ends by itself)
 	$(BIN)/presence demo $(ARGS)
 
 test: unit property simulation integration  ## every test that needs no Node and no browser
@@ -87,6 +87,10 @@ test-node: $(STAMP)  ## the JavaScript client, and stock Phoenix clients against
 	    "or newer." >&2; \
 	fi
 	$(PYTEST) -m node tests/integration/node $(ARGS)
+
+# Without Chromium the tests skip, and say so.
+test-browser: $(STAMP)  ## the page in headless Chromium, during a real cut of two zones
+	$(PYTEST) -m browser tests/integration/browser $(ARGS)
 
 coverage: $(STAMP)  ## unit and property together; fails below the number in pyproject.toml
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered $(DECIDES) tests/property $(ARGS)

@@ -14,12 +14,20 @@ from collections.abc import Iterator
 from presence_actors.config import Knobs
 from presence_actors.core.effects import Send
 from presence_actors.core.events import ClusterChanged
-from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, is_newer, name_of
+from presence_actors.core.ids import (
+    NodeId,
+    NodeName,
+    ShardId,
+    Topic,
+    ZoneId,
+    is_newer,
+    name_of,
+)
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import Attached, Beat, BeatAck, Detached, PeerMessage
 from presence_actors.core.placement import replicas_of, shard_of
 from presence_actors.core.shard_link import ShardLink
-from presence_actors.core.views import AttachmentView
+from presence_actors.core.views import AttachmentView, ZoneView
 
 __all__ = ["Attachments"]
 
@@ -27,12 +35,14 @@ __all__ = ["Attachments"]
 class _WorkerState:
     """What the gateway knows of a worker."""
 
-    __slots__ = ("heard", "node", "ready")
+    __slots__ = ("heard", "node", "ready", "zones")
 
     def __init__(self) -> None:
         self.node: NodeId | None = None
         self.heard: Instant | None = None
         self.ready: frozenset[ShardId] = frozenset()
+        #: {another zone: when the worker last heard of it}
+        self.zones: dict[ZoneId, Instant | None] = {}
 
 
 class Attachments:
@@ -82,6 +92,28 @@ class Attachments:
             for link in self._links
         ]
 
+    def zones(self, now: Now) -> list[ZoneView]:
+        """The other zones, each as the worker knows it that is worst off, of those that live."""
+        oldest: dict[ZoneId, Instant | None] = {}
+        for name, state in self._workers.items():
+            if self._is_silent(name, now):
+                continue
+            for zone, heard in state.zones.items():
+                before = oldest.get(zone, heard)
+                oldest[zone] = None if heard is None or before is None else min(heard, before)
+        return [self._zone_view(zone, heard, now) for zone, heard in sorted(oldest.items())]
+
+    def _zone_view(self, zone: ZoneId, heard: Instant | None, now: Now) -> ZoneView:
+        if heard is None:
+            return ZoneView(zone, lag_ms=None, heard=None, silent=True)
+        lag_ms = now.instant - heard
+        return ZoneView(
+            zone,
+            lag_ms=lag_ms,
+            heard=WallMs(now.wall - lag_ms),
+            silent=lag_ms >= self._knobs.unreachable_after_ms,
+        )
+
     # What is heard.
 
     def note_cluster(self, event: ClusterChanged, now: Now) -> None:
@@ -120,6 +152,10 @@ class Attachments:
             return
         state.heard = now.instant
         state.ready = frozenset(message.ready)
+        state.zones = {
+            zone: None if lag_ms is None else Instant(now.instant - lag_ms)
+            for zone, lag_ms in message.lags.items()
+        }
         if state.node != message.worker:
             state.node = message.worker
             for link in self._links:

@@ -228,6 +228,7 @@ class GatewayMachine:
             subscriptions=self._watching.subscriptions,
             topics=len(self._watching),
             attachments=self._attachments.inspect(),
+            zones=self._attachments.zones(self._now),
             heartbeats=self._heartbeats,
             changes_in=self._holding.changes,
             frames_out=self._watching.frames,

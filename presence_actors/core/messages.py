@@ -120,10 +120,15 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
 
 
 class BeatAck(msgspec.Struct, frozen=True, tag=True):
-    """A worker's answer: its life, and which of its shards may vouch for absence."""
+    """A worker's answer: its life, and which of its shards may vouch for absence.
+
+    `lags` has the other zones, each with the age in milliseconds of the newest word from there, of
+    the shard that is worst off; None if one has never heard.
+    """
 
     worker: NodeId
     ready: list[ShardId]
+    lags: dict[ZoneId, int | None] = {}
 
 
 class Attach(msgspec.Struct, frozen=True, tag=True):

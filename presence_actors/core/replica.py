@@ -161,18 +161,22 @@ class ReplicaMachine:
             durable=len(self._store.durable),
             topics_watched=self._attached.topics_watched,
             gateways=self._attached.reports(),
-            peers=[
-                PeerLag(
-                    name=name,
-                    node=peer.node,
-                    ready=peer.ready,
-                    lag_ms=self._store.word_age_ms(name, self._now),
-                )
-                for name, peer in self._gossip
-            ],
+            peers=self.peers(self._now),
             digest=presence.digest().hex(),
             deltas_refused=self._store.deltas_refused,
         )
+
+    def peers(self, now: Now) -> list[PeerLag]:
+        """What is known of the other replicas of the shard."""
+        return [
+            PeerLag(
+                name=name,
+                node=peer.node,
+                ready=peer.ready,
+                lag_ms=self._store.word_age_ms(name, now),
+            )
+            for name, peer in self._gossip
+        ]
 
     @property
     def is_ready(self) -> bool:

@@ -254,10 +254,17 @@ class TopicView:
                 updates.append(entry)
         return Diff(topic=self.name, updates=updates, leaves=leaves, resumed=True, cursor=cursor)
 
-    def judge(self, doubt: Doubt, silent: list[str], *, may_vouch: bool) -> ViewFrame:
-        """How much of the truth this view holds."""
+    def judge(
+        self,
+        doubt: Doubt,
+        silent: list[str],
+        *,
+        may_vouch: bool,
+        silent_since: WallMs | None = None,
+    ) -> ViewFrame:
+        """How much of the truth this view holds; `silent_since`: also of who is not in it."""
         unreachable: list[str] = []
-        as_of: list[WallMs] = []
+        as_of: list[WallMs] = [] if silent_since is None else [silent_since]
         for key, entry in self.shown.items():
             since = doubt(self.rows[PRESENCE][key])
             if since is not None:

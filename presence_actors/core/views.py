@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from presence_actors.core.ids import NodeId, NodeName, ShardId
+from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, zone_of
+from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import HolderReport
 
 __all__ = [
@@ -13,6 +16,8 @@ __all__ = [
     "PeerLag",
     "ReplicaView",
     "WorkerView",
+    "ZoneView",
+    "zone_lags",
 ]
 
 
@@ -60,6 +65,17 @@ class AttachmentView(msgspec.Struct, frozen=True):
     ready: bool
 
 
+class ZoneView(msgspec.Struct, frozen=True):
+    """Another zone, as a gateway knows it from the workers of its own."""
+
+    zone: ZoneId
+    #: How old the newest word from it is, and when that came; None if some shard never heard it.
+    lag_ms: int | None
+    heard: WallMs | None
+    #: Whether that is so long ago that its people show as unreachable.
+    silent: bool
+
+
 class GatewayView(msgspec.Struct, frozen=True):
     """One gateway."""
 
@@ -71,7 +87,31 @@ class GatewayView(msgspec.Struct, frozen=True):
     subscriptions: int
     topics: int
     attachments: list[AttachmentView]
+    zones: list[ZoneView]
     heartbeats: int
     changes_in: int
     frames_out: int
     deliveries_out: int
+
+
+def zone_lags(own: ZoneId, shards: Iterable[Iterable[PeerLag]]) -> dict[ZoneId, int | None]:
+    """How old the newest word from each other zone is, of the shard that is worst off.
+
+    None for a zone of which some shard has never heard.
+
+    Args:
+        own: The zone that asks.
+        shards: For each shard, what a replica of ours knows of the others.
+    """
+    worst: dict[ZoneId, int | None] = {}
+    for peers in shards:
+        newest: dict[ZoneId, int | None] = {}
+        for peer in peers:
+            zone = zone_of(peer.name)
+            if zone != own:
+                known = [lag for lag in (newest.get(zone), peer.lag_ms) if lag is not None]
+                newest[zone] = min(known, default=None)
+        for zone, lag in newest.items():
+            before = worst.get(zone, 0)
+            worst[zone] = None if lag is None or before is None else max(lag, before)
+    return dict(sorted(worst.items()))

@@ -350,6 +350,7 @@ class Watching:
             lambda row: self._doubt(link, row),
             list(dict.fromkeys(silent)),
             may_vouch=link.reach.ready,
+            silent_since=min(reach.zones.values(), default=None),
         )
 
     def answer(self, view: TopicView, *, cursor: str | None, limit: int, after: str) -> TopicAnswer:

@@ -19,7 +19,7 @@ from presence_actors.core.events import (
     ReplicaEvent,
     WorkerEvent,
 )
-from presence_actors.core.ids import NodeId, NodeName, ShardId, name_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.messages import (
     Attach,
@@ -34,7 +34,7 @@ from presence_actors.core.messages import (
 )
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.replica import ReplicaMachine
-from presence_actors.core.views import WorkerView
+from presence_actors.core.views import WorkerView, zone_lags
 from presence_actors.core.zones import ZoneBook
 
 __all__ = ["WorkerMachine"]
@@ -177,7 +177,9 @@ class WorkerMachine:
             if shard in self._replicas:
                 by_shard.setdefault(shard, []).append(beat)
         ready = [shard for shard, replica in self._replicas.items() if replica.may_serve(self._now)]
-        batch.take([Send(name_of(sender), [BeatAck(self._node, ready)])])
+        peers = (replica.peers(self._now) for replica in self._replicas.values())
+        lags = zone_lags(zone_of(self._node), peers)
+        batch.take([Send(name_of(sender), [BeatAck(self._node, ready, lags)])])
 
 
 class _Batch:

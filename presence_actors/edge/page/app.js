@@ -5,7 +5,7 @@ import { Presence } from "./presence.js"
 const EVENTS_MAX = 150
 const PEOPLE_MAX = 300
 const FACES_MAX = 12
-const STATS_MS = 2_000
+const STATS_MS = 1_000
 const ORDER = ["dnd", "online", "away", "unreachable", "unknown", "offline"]
 const LEAVE_WORDS = {
   left: "left",
@@ -26,6 +26,9 @@ const roomName = (topic) => topic.replace(/^room:/, "")
 let token = sessionStorage.getItem("presence-token") ?? "dev:viewer"
 let presence = null
 let settled = new Set()
+/** {user: the last status that was none of doubt} */
+const lastKnown = new Map()
+const inDoubt = (status) => status === "unknown" || status === "unreachable"
 let dirty = true
 
 // --- small things --------------------------------------------------------------------------------
@@ -52,6 +55,8 @@ function face(user, status, device = "") {
   element.style.setProperty("--hue", hue(user))
   element.dataset.status = status
   element.title = [user, status, device].filter(Boolean).join(" · ")
+  element.role = "img"
+  element.ariaLabel = [user, status, device].filter(Boolean).join(", ")
   return element
 }
 
@@ -71,6 +76,7 @@ const clock = (wallMs) => new Date(wallMs).toLocaleTimeString([], { hour12: fals
 /** Everybody who has an entry in a room, or a status that is worth showing. */
 function people() {
   const found = new Map()
+  const doubted = new Set([...presence.views.values()].flatMap((view) => view.unreachable ?? []))
   for (const [topic, entries] of presence.rooms) {
     for (const entry of entries.values()) {
       const person = found.get(entry.key) ??
@@ -83,8 +89,9 @@ function people() {
   }
   for (const person of found.values()) {
     const frame = presence.statuses.get(person.user)
+    // Without a status of its own yet, a person whose entries are all in doubt is.
     const told = frame && frame.status !== "unknown"
-    person.status = told ? frame.status : fold(person.entries)
+    person.status = told ? frame.status : fold(person.entries, doubted)
     person.frame = frame ?? {}
     person.since = told && frame.since ? frame.since :
       Math.min(...person.entries.map((entry) => entry.since))
@@ -95,9 +102,11 @@ function people() {
     left.user.localeCompare(right.user))
 }
 
-function fold(entries) {
+function fold(entries, doubted) {
+  const sure = entries.filter((entry) => !doubted.has(entry.ref))
+  if (!sure.length) return "unreachable"
   for (const word of ["dnd", "online"]) {
-    if (entries.some((entry) => entry.status === word)) return word
+    if (sure.some((entry) => entry.status === word)) return word
   }
   return "away"
 }
@@ -112,7 +121,10 @@ function personRow(user) {
   const name = make("span", "name")
   name.append(make("b", "", user), make("i"))
   const person = make("span", "person")
-  person.append(face(user, ""), name)
+  const picture = face(user, "")
+  // The name stands beside it.
+  picture.ariaHidden = "true"
+  person.append(picture, name)
   who.append(person)
   shows.append(make("span", "pill"), make("small"))
   since.className = "right faint"
@@ -192,6 +204,26 @@ function drawRooms() {
   list.replaceChildren(...items)
 }
 
+/** What cannot be heard, as far as any room says: a zone, or a process of our own zone. */
+function silentParts() {
+  const views = [...presence.views.values()]
+  return [...new Set(views.flatMap((view) => view.silent ?? []))].sort()
+}
+
+const partName = (part) => (part.includes("/") ? part : `zone ${part}`)
+const capital = (words) => words[0].toUpperCase() + words.slice(1)
+
+let silentBefore = []
+/** One line for a cut and one for its end, however many people it is about. */
+function tellOfSilence() {
+  const now = silentParts()
+  const fresh = now.filter((part) => !silentBefore.includes(part))
+  const back = silentBefore.filter((part) => !now.includes(part))
+  silentBefore = now
+  for (const part of fresh) tell("lost", [[partName(part), true], [" cannot be heard: its people are unreachable"]])
+  for (const part of back) tell("back", [[partName(part), true], [" is heard again"]])
+}
+
 function drawBanner() {
   const doubtful = [...presence.views.values()].filter((view) => view.quality !== "complete")
   const banner = byId("banner")
@@ -201,9 +233,12 @@ function drawBanner() {
   const parts = []
   if (partial.length) {
     const asOf = Math.min(...partial.map((view) => view.as_of ?? Infinity))
-    const silent = [...new Set(partial.flatMap((view) => view.silent ?? []))]
-    parts.push(`Part of the cluster cannot be heard${silent.length ? ` (${silent.join(", ")})` : ""}` +
-      `${Number.isFinite(asOf) ? `, last at ${clock(asOf)}` : ""}: people there show as unreachable.`)
+    const since = Number.isFinite(asOf) ? ` since ${clock(asOf)}` : ""
+    const silent = silentParts()
+    const who = silent.length ? silent.map(partName).join(" and ") : "Part of the service"
+    const verb = silent.length > 1 ? "have" : "has"
+    parts.push(`${capital(who)} ${verb} not been heard here${since}. People there show as ` +
+      "unreachable: they may well be online, but that cannot be seen from here.")
   }
   if (starting.length) {
     const names = starting.map((view) => roomName(view.scope)).join(", ")
@@ -285,12 +320,16 @@ function listen() {
     const joined = words === "left" || words === "is gone from" ? ` ${words} ` : ` ${words}: `
     tell("leave", [[entry.key, true], [joined], [roomName(topic), true], [` (${entry.device})`]])
   })
-  on("status", ({ status, previous }) => {
-    if (!previous || previous.status === "unknown" || previous.status === status.status) return
+  on("status", ({ status }) => {
+    const known = lastKnown.get(status.user)
+    if (inDoubt(status.status)) return
+    lastKnown.set(status.user, status.status)
+    // Who shows after a doubt what was shown before it has done nothing.
+    if (!known || known === status.status) return
     const why = status.reason ? `, ${LEAVE_WORDS[status.reason] ?? status.reason}` : ""
-    tell("status", [[status.user, true], [`: ${previous.status} → ${status.status}${why}`]])
+    tell("status", [[status.user, true], [`: ${known} → ${status.status}${why}`]])
   })
-  on("view", () => {})
+  on("view", tellOfSilence)
   on("refused", ({ code, message }) => tell("leave", [[`${code}: ${message}`]]))
 }
 
@@ -371,8 +410,27 @@ function showStats({ machine }) {
   setText(byId("tile-deliveries"), rate("deliveries_out"))
   const shards = machine.attachments ?? []
   const ready = shards.filter((shard) => shard.attached && shard.ready).length
+  showZones(machine.node?.split("/")[0] ?? "", machine.zones ?? [])
   setText(byId("tile-shards"), shards.length ? `${ready} of ${shards.length}` : "–")
   before = { machine, now }
+}
+
+function showZones(own, others) {
+  const items = [zoneItem(own, "here", "this page's zone"), ...others.map((zone) => {
+    if (zone.lag_ms === null) return zoneItem(zone.zone, "silent", "not heard yet")
+    const seconds = (zone.lag_ms / 1000).toFixed(1)
+    if (!zone.silent) return zoneItem(zone.zone, "heard", `${zone.lag_ms} ms ago`)
+    return zoneItem(zone.zone, "silent", `not heard since ${clock(zone.heard)}, ${seconds} s`)
+  })]
+  byId("zones").replaceChildren(...items)
+}
+
+function zoneItem(name, state, words) {
+  const item = make("li")
+  item.dataset.zone = name
+  item.dataset.state = state
+  item.append(make("i"), make("b", "", name), make("span", "", words))
+  return item
 }
 
 start()

@@ -5,75 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from presence_actors.actors import local_ray
-from presence_actors.actors.apart import ClusterApart
-from presence_actors.actors.cluster import Cluster
-from presence_actors.actors.state import StateFolder
-from presence_actors.config import ClusterConfig
-from tests.integration.free_ports import first_of_free_ports
 from tests.integration.ray.ray_stage import RayStage
-from tests.stories.stage import STORY_KNOBS
+from tests.integration.two_zones import TwoZones, two_zones
 from tests.stories.telling import is_back, until_true
 from tests.stories.zone_stories import ZONE_STORIES
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 _TOKEN_KEY = b"thirty-two bytes that guard none"
-#: Of Ray's own processes, those that a cluster cannot lose.
-_PILLARS = ("gcs_server", "raylet")
-
-
-class TwoZones(NamedTuple):
-    """Zone `a`, held by this process, and zone `b`, which has joined it, by one of its own."""
-
-    a: Cluster
-    b: ClusterApart
-    states: Path
 
 
 @pytest.fixture(scope="module")
 def zones(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoZones]:
     """Two Ray clusters on this machine."""
-    states = tmp_path_factory.mktemp("zones")
-    config = ClusterConfig(shards=8, port=first_of_free_ports(2), faults=True, knobs=STORY_KNOBS)
-    a = Cluster.start(config, state_dir=states / "a", token_key=_TOKEN_KEY, tied=True)
-    try:
-        config = ClusterConfig(
-            zone="b",
-            join=a.link_addresses,
-            shards=8,
-            port=first_of_free_ports(2),
-            faults=True,
-            knobs=STORY_KNOBS,
-        )
-        b = ClusterApart.start(config, state_dir=states / "b", token_key=_TOKEN_KEY)
-        try:
-            yield TwoZones(a, b, states)
-        finally:
-            b.stop()
-    finally:
-        a.stop()
-
-
-def lives_of(cluster: Cluster | ClusterApart, state_dir: Path) -> dict[str, tuple[str, int]]:
-    """The life and the process of each actor, and the processes that Ray itself stands on."""
-    lives = {
-        str(known.name): (str(known.node), known.process_id) for known in cluster.descriptions()
-    }
-    lives["supervisor"] = ("", cluster.supervisor_process_id())
-    state = StateFolder(state_dir).read()
-    assert state is not None
-    assert state.local_ray is not None
-    for process in local_ray.processes_of(state.local_ray):
-        if process.name() in _PILLARS:
-            lives[process.name()] = (str(process.create_time()), process.pid)
-    assert lives.keys() >= set(_PILLARS)
-    return lives
+    with two_zones(tmp_path_factory.mktemp("zones"), token_key=_TOKEN_KEY) as zones:
+        yield zones
 
 
 @pytest.mark.parametrize("name", ["a/w0", "b/w0"])
@@ -103,8 +52,8 @@ def test_the_story_of_two_zones_holds(name: str, zones: TwoZones) -> None:
 
     zones.a.wait_ready()
     zones.b.wait_ready()
-    before = lives_of(zones.a, zones.states / "a"), lives_of(zones.b, zones.states / "b")
+    before = zones.lives("a"), zones.lives("b")
     asyncio.run(tell())
-    assert lives_of(zones.a, zones.states / "a") == before[0]
+    assert zones.lives("a") == before[0]
     if name != "a_zone_killed_for_good":
-        assert lives_of(zones.b, zones.states / "b") == before[1]
+        assert zones.lives("b") == before[1]

@@ -8,8 +8,8 @@ from crdt import Rows
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.effects import Send
 from presence_actors.core.events import ClusterChanged, Worker
-from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic
-from presence_actors.core.instants import Instant
+from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, ZoneId
+from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.messages import (
     Attach,
     Attached,
@@ -22,7 +22,7 @@ from presence_actors.core.messages import (
 )
 from presence_actors.core.placement import shard_of
 from presence_actors.core.shard_link import ShardLink
-from presence_actors.core.views import AttachmentView
+from presence_actors.core.views import AttachmentView, ZoneView
 from tests.unit.core.building import G0, G1, LOBBY, SHARD, W0, W1, WALL, at, entry, life, name
 from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS, Stage
 
@@ -82,6 +82,9 @@ class Trial:
     def chosen(self) -> NodeId | None:
         """To whom it leads."""
         return self.link.node
+
+
+B = ZoneId("b")
 
 
 def standing(node: NodeId = W0) -> Trial:
@@ -443,3 +446,37 @@ def test_the_next_thing_to_do_is_a_beat_or_what_a_link_has() -> None:
     assert trial.attachments.deadline() == BEAT
     trial.link.write(entry(), Instant(7))
     assert trial.attachments.deadline() == 7
+
+
+# ---------------------------------------------------------------------------------- other zones
+
+
+def test_the_lag_of_another_zone_is_that_of_the_worker_that_is_worst_off() -> None:
+    """It grows while nothing comes; from three seconds on the zone is silent."""
+    trial = standing()
+    trial.at = 1_000
+    for node, lag_ms in ((W0, 200), (W1, 700)):
+        trial.attachments.note_beat_ack(BeatAck(node, [], {B: lag_ms}), at(1_000))
+    assert trial.attachments.zones(at(1_100)) == [
+        ZoneView(B, lag_ms=800, heard=WallMs(at(300).wall), silent=False)
+    ]
+    trial.attachments.note_beat_ack(BeatAck(W0, [], {B: 2_600}), at(1_500))
+    (view,) = trial.attachments.zones(at(1_500 + KNOBS.unreachable_after_ms - 2_600))
+    assert (view.lag_ms, view.silent) == (KNOBS.unreachable_after_ms, True)
+
+
+def test_a_zone_that_one_of_our_workers_has_never_heard_is_silent() -> None:
+    """There is no time that could be said."""
+    trial = standing()
+    trial.attachments.note_beat_ack(BeatAck(W0, [], {B: 200}), at(0))
+    trial.attachments.note_beat_ack(BeatAck(W1, [], {B: None}), at(0))
+    assert trial.attachments.zones(at(0)) == [ZoneView(B, lag_ms=None, heard=None, silent=True)]
+
+
+def test_a_worker_that_is_silent_itself_says_nothing_of_zones() -> None:
+    """What it said last would age, and the zone seem silent."""
+    trial = standing()
+    trial.attachments.note_beat_ack(BeatAck(W0, [], {B: 100}), at(0))
+    trial.attachments.note_beat_ack(BeatAck(W1, [], {B: 100}), at(5_000))
+    (view,) = trial.attachments.zones(at(5_000))
+    assert view.lag_ms == 100

@@ -304,6 +304,13 @@ def test_entries_in_doubt_are_named_with_the_oldest_last_sign() -> None:
     )
 
 
+def test_a_room_without_anybody_in_doubt_says_since_when_a_zone_is_silent() -> None:
+    """Who came there meanwhile cannot be known."""
+    found = view(entry("alice"))
+    frame = found.judge(lambda _: None, ["b"], may_vouch=True, silent_since=WallMs(7))
+    assert (frame.quality, frame.unreachable, frame.as_of) == (Quality.PARTIAL, [], 7)
+
+
 def test_a_users_topic_gives_entries_and_records() -> None:
     """Both maps, removed rows among them."""
     found = TopicView(Topic("default/user:alice"), SHARD)

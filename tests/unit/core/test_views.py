@@ -5,15 +5,19 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from presence_actors.core.ids import NodeName
+from presence_actors.core.ids import NodeName, ZoneId
 from presence_actors.core.views import (
     AttachmentView,
     GatewayView,
     PeerLag,
     ReplicaView,
     WorkerView,
+    ZoneView,
+    zone_lags,
 )
 from tests.unit.core.building import G0, SHARD, W0
+
+A, B, C = ZoneId("a"), ZoneId("b"), ZoneId("c")
 
 
 def replica_view() -> ReplicaView:
@@ -47,6 +51,7 @@ def gateway_view() -> GatewayView:
                 shard=SHARD, worker=None, node=None, number=1, attached=False, ready=False
             )
         ],
+        zones=[ZoneView(ZoneId("b"), lag_ms=None, heard=None, silent=True)],
         heartbeats=0,
         changes_in=0,
         frames_out=0,
@@ -66,3 +71,25 @@ def test_a_picture_cannot_be_changed() -> None:
     """It is a picture."""
     with pytest.raises(AttributeError):
         replica_view().entries = 7  # type: ignore[misc]
+
+
+def _peers(**lags: int | None) -> list[PeerLag]:
+    """What is known of others, such as `b_w0`."""
+    return [
+        PeerLag(NodeName(name.replace("_", "/")), node=None, ready=True, lag_ms=lag)
+        for name, lag in lags.items()
+    ]
+
+
+def test_the_lag_of_a_zone_is_the_newest_word_of_the_shard_that_is_worst_off() -> None:
+    """One worker of a zone that is heard will do, in each shard; our own zone has no lag."""
+    shards = [_peers(a_w1=900, b_w0=250, b_w1=800), _peers(b_w0=None, b_w1=400)]
+    assert zone_lags(A, shards) == {B: 400}
+    assert zone_lags(A, [*shards, _peers(b_w0=500, c_w0=10)]) == {B: 500, C: 10}
+
+
+def test_a_zone_that_some_shard_has_never_heard_has_no_lag() -> None:
+    """In neither order of the shards is one made up."""
+    heard, unheard = _peers(b_w0=250), _peers(b_w0=None)
+    assert zone_lags(A, [heard, unheard]) == zone_lags(A, [unheard, heard]) == {B: None}
+    assert zone_lags(A, []) == {}
