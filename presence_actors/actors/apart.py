@@ -8,7 +8,7 @@ import contextlib
 import multiprocessing
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Self
@@ -19,6 +19,8 @@ from presence_actors.config import ClusterConfig
 from presence_actors.errors import PresenceError, Unavailable
 
 _END_SECONDS: Final = 40.0
+#: How often a start says that it still waits.
+_TELL_SECONDS: Final = 0.2
 
 #: What may be asked for: a method's name and arguments, or a property's name.
 _Question = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -47,13 +49,23 @@ class ClusterApart:
         state_dir: Path,
         token_key: bytes | None = None,
         allowed_origins: Sequence[str] = (),
+        progress: Callable[[], object] = lambda: None,
     ) -> Self:
-        """Start a cluster; arguments and errors as for `Cluster.start`."""
+        """Start a cluster; arguments and errors as for `Cluster.start`.
+
+        Args:
+            config: Its shape.
+            state_dir: Where this zone is remembered.
+            token_key: What clients' tokens are signed with.
+            allowed_origins: Web origins that may connect.
+            progress: Called now and then while it starts; what it raises ends the start.
+        """
         cluster = cls(config)
         try:
             cluster._ask(
                 "start",
                 config,
+                meanwhile=progress,
                 state_dir=state_dir,
                 token_key=token_key,
                 allowed_origins=allowed_origins,
@@ -115,10 +127,18 @@ class ClusterApart:
         finally:
             self._end()
 
-    def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # any method's
+    def _ask(
+        self,
+        method: str,
+        *arguments: Any,  # noqa: ANN401  # any method's
+        meanwhile: Callable[[], object] = lambda: None,
+        **named: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         with self._lock:
             try:
                 self._pipe.send((method, arguments, named))
+                while not self._pipe.poll(_TELL_SECONDS):
+                    meanwhile()
                 failed, answer = self._pipe.recv()
             except (EOFError, OSError) as error:
                 raise Unavailable(

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,13 @@ from presence_actors.errors import UsageError
 STATE_FILE: Final = "state.json"
 LINK_SECRET_FILE: Final = "cluster_secret"  # noqa: S105  # a name
 _LOCK_FILE: Final = "lock"
+_STATES_VARIABLE: Final = "PRESENCE_STATE_DIR"
+
+
+def states_folder() -> Path:
+    """Where this machine remembers its clusters, in a folder for each zone."""
+    root = os.environ.get(_STATES_VARIABLE)
+    return Path(root) if root else Path.home() / ".local/state/presence-actors"
 
 
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):

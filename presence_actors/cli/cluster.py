@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from presence_actors.actors.cluster import Cluster
 
 _KNOB_PREFIX: Final = "PRESENCE_KNOB_"
-_STATE_DIR: Final = "PRESENCE_STATE_DIR"
 _SECRET_MODE: Final = 0o077
 
 #: In a file or a pipe, tables need not be squeezed into the 80 columns that are assumed there.
@@ -58,8 +57,9 @@ def register(app: typer.Typer) -> None:
 
 def state_dir_of(zone: str) -> Path:
     """Where this machine remembers the cluster of a zone."""
-    root = os.environ.get(_STATE_DIR)
-    return (Path(root) if root else Path.home() / ".local/state/presence-actors") / zone
+    from presence_actors.actors.state import states_folder
+
+    return states_folder() / zone
 
 
 def knobs_of(texts: list[str]) -> Knobs:

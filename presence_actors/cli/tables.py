@@ -6,7 +6,7 @@ from rich.table import Table
 
 from presence_actors.actors.directory import Inspection
 from presence_actors.core.ids import ZoneId, short_name, zone_of
-from presence_actors.core.views import GatewayView, WorkerView
+from presence_actors.core.views import GatewayView, PeerLag, WorkerView, zone_lags
 
 
 def tables_of(
@@ -87,40 +87,27 @@ def _gateways(pictures: Mapping[str, Inspection | None]) -> Table:
 
 def _zones(pictures: Mapping[str, Inspection | None], retired: Iterable[str]) -> Table:
     """The other zones: the links there are, and how old the newest word of any shard is at most."""
-    lags: dict[ZoneId, list[int | None]] = {}
     links: dict[ZoneId, list[bool]] = {}
+    shards: list[list[PeerLag]] = []
+    lags: dict[ZoneId, int | None] = {}
     for picture in pictures.values():
         if picture is None or not isinstance(picture.view, WorkerView):
             continue
         own = zone_of(picture.view.node)
+        shards.extend(replica.peers for replica in picture.view.replicas)
+        lags = zone_lags(own, shards)
         for link in picture.links:
             if zone_of(link.name) != own:
                 links.setdefault(zone_of(link.name), []).append(link.open)
-        for replica in picture.view.replicas:
-            heard: dict[ZoneId, int | None] = {}
-            for peer in replica.peers:
-                far = zone_of(peer.name)
-                if far != own:
-                    known = [lag for lag in (heard.get(far), peer.lag_ms) if lag is not None]
-                    heard[far] = min(known, default=None)
-            for far, lag in heard.items():
-                lags.setdefault(far, []).append(lag)
     table = _table("other zones", "zone", "links open", "lag")
     for zone in sorted({*lags, *links, *(ZoneId(one) for one in retired)}):
         is_open = links.get(zone, [])
+        lag = lags.get(zone)
+        heard = "[yellow]unheard" if lag is None else f"{lag} ms"
         table.add_row(
-            zone,
-            f"{sum(is_open)}/{len(is_open)}",
-            "retired" if zone in retired else _greatest(lags.get(zone, [])),
+            zone, f"{sum(is_open)}/{len(is_open)}", "retired" if zone in retired else heard
         )
     return table
-
-
-def _greatest(lags: list[int | None]) -> str:
-    known = [lag for lag in lags if lag is not None]
-    if not lags or len(known) < len(lags):
-        return "[yellow]unheard"
-    return f"{max(known)} ms"
 
 
 def _links(pictures: Mapping[str, Inspection | None]) -> Table:

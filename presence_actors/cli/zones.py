@@ -1,6 +1,5 @@
 """`presence retire-zone | cut | heal`: what concerns two zones."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,9 +53,10 @@ def cut(
 def heal() -> None:
     """End all faults in all zones of this machine that take any (up --faults)."""
     from presence_actors.actors.joining import zones_of
+    from presence_actors.actors.state import states_folder
 
     healed: list[str] = []
-    for folder in zones_of(_states()):
+    for folder in zones_of(states_folder()):
         state = folder.read()
         if state is None or not state.config.faults:
             continue
@@ -86,7 +86,3 @@ def _require_faults(zone: str) -> "ClusterState":
             f"zone {zone} takes no faults", remedy="start it with: presence up --faults"
         )
     return state
-
-
-def _states() -> Path:
-    return state_dir_of("any").parent

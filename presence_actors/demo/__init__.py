@@ -1,7 +1,7 @@
-"""`presence demo`: a cluster and a few dozen scripted people, live.
+"""`presence demo`: two zones and a few dozen scripted people, live.
 
-`script` decides what they do, `crowd` does it with real clients, `scene` is what one more client
-has seen of it, `screen` draws that, and `show` holds all of it together.
+`script` decides what they do, `crowd` does it with real clients, `zones` are the clusters below,
+`scene` is what one more client has seen of it, `screen` draws that, and `show` holds all together.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ from presence_actors.errors import ConfigError
 __all__ = ["demo", "register"]
 
 _SEEDS: Final = 10_000
+#: More would be more than a machine of a few cores runs.
+_ZONES_MAX: Final = 3
 _PLAIN_WIDTH: Final = 120
 
 
@@ -35,13 +37,16 @@ def demo(
     ] = None,
     people: Annotated[int, typer.Option(min=1, max=PEOPLE_MAX, help="How many come.")] = 36,
     port: Annotated[
-        int, typer.Option(help="Of the first gateway; the second has the next.")
+        int, typer.Option(help="Of the first gateway; the others have the next ones.")
     ] = 4000,
+    zones: Annotated[
+        int, typer.Option(min=1, max=_ZONES_MAX, help="Clusters, joined to be one service.")
+    ] = 2,
     seed: Annotated[int | None, typer.Option(help="The same people do the same again.")] = None,
     table: Annotated[bool, typer.Option(help="A live table, where it is a terminal.")] = True,
-    drama: Annotated[bool, typer.Option(help="Kill a gateway in the middle.")] = True,
+    drama: Annotated[bool, typer.Option(help="Cut the zones apart, kill a gateway.")] = True,
 ) -> None:
-    """Start a cluster and watch people come, idle, lose their connection and return."""
+    """Start two zones and watch people come, idle, lose their connection and return."""
     for_s: float | None = None
     if duration is not None:
         for_s = parse_duration("--for", duration) / 1_000
@@ -54,6 +59,7 @@ def demo(
     plan = Plan(
         for_s=for_s,
         people=people,
+        zones=zones,
         port=port,
         seed=secrets.randbelow(_SEEDS) if seed is None else seed,
         table=table and sys.stdout.isatty(),

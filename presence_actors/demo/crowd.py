@@ -49,16 +49,21 @@ class Crowd:
     """All devices.
 
     Args:
-        urls: All gateways; the devices are spread over them.
+        urls_of: The gateways of a person's zone; the devices are spread over them.
         knobs: Of the clients.
         note: Told what the clients themselves meet, in a few words.
         seed: For the spread of their waits.
     """
 
     def __init__(
-        self, urls: list[str], *, knobs: Knobs, note: Callable[[str], None], seed: int
+        self,
+        urls_of: Callable[[str], list[str]],
+        *,
+        knobs: Knobs,
+        note: Callable[[str], None],
+        seed: int,
     ) -> None:
-        self._urls = urls
+        self._urls_of = urls_of
         self._knobs = knobs
         self._note = note
         self._rng = random.Random(seed)  # noqa: S311  # spreads waits
@@ -76,8 +81,9 @@ class Crowd:
             await asyncio.sleep(max(0.0, started + cue.at_ms / 1_000 - time.monotonic()))
             player = self._players.get(cue.device)
             if player is None:
-                index = len(self._players) % len(self._urls)
-                urls = [*self._urls[index:], *self._urls[:index]]
+                urls = self._urls_of(cue.device.user)
+                index = len(self._players) % len(urls)
+                urls = [*urls[index:], *urls[:index]]
                 player = self._players[cue.device] = _Player(self, cue.device, urls)
             player.give(cue.action)
 

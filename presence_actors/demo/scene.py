@@ -1,7 +1,8 @@
-"""What a watching client of the demo has seen so far. Takes events; draws nothing."""
+"""What a watching client of one zone has seen so far. Takes events; draws nothing."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from typing import Final
 
@@ -20,7 +21,7 @@ from presence_actors.client import (
     Update,
     View,
 )
-from presence_actors.core.vocabulary import Entry, UserStatus
+from presence_actors.core.vocabulary import Entry, Quality, UserStatus
 
 __all__ = ["LINES_MAX", "Line", "Person", "Scene"]
 
@@ -43,6 +44,8 @@ class Person(msgspec.Struct):
     """What is known of one person."""
 
     status: Status | None = None
+    #: What was last known, while nothing is.
+    known: UserStatus | None = None
     #: {ref: entry}, in whatever room.
     entries: dict[str, tuple[str, Entry]] = {}
     last: str = ""
@@ -61,19 +64,29 @@ class Scene:
 
     Args:
         people: Who is watched.
+        zone: Where the watching client is.
     """
 
-    def __init__(self, people: list[str]) -> None:
+    def __init__(self, people: list[str], zone: str) -> None:
+        self.zone = zone
         self.people: dict[str, Person] = {name: Person() for name in people}
         self.lines: deque[Line] = deque(maxlen=LINES_MAX)
         self.joins = 0
         self.updates = 0
         self.leaves: Counter[str] = Counter()
+        #: {room: zones that cannot be heard}
+        self._silent: dict[str, list[str]] = {}
         self._times: deque[float] = deque()
+
+    @property
+    def silent(self) -> list[str]:
+        """Zones that are not heard, as far as any room says."""
+        return sorted({zone for zones in self._silent.values() for zone in zones})
 
     def take_status(self, status: Status) -> None:
         """Begin with this; nothing has happened yet."""
-        self._person(status.user).status = status
+        person = self._person(status.user)
+        person.status, person.known = status, status.status
 
     def take_entry(self, topic: str, entry: Entry) -> None:
         """Begin with this entry."""
@@ -115,9 +128,8 @@ class Scene:
                 return self._on_room(event)
             case Status():
                 return self._on_status(event)
-            case View(topic=topic, quality=quality, silent=silent):
-                heard = f"; silent: {', '.join(silent)}" if silent else ""
-                return f"the view of {_short(topic)} is {quality.value}{heard}", "lost"
+            case View():
+                return self._on_view(event)
             case Interrupted(reason=reason):
                 return f"the watching client lost its connection ({reason})", "lost"
             case Connected(gateway=gateway):
@@ -128,6 +140,20 @@ class Scene:
                 return f"the watching client's session has ended: {reason}", "lost"
             case Snapshot():
                 return None
+
+    def _on_view(self, event: View) -> tuple[str, str] | None:
+        before = self.silent
+        self._silent[event.topic] = event.silent
+        after = self.silent
+        if before != after and after:
+            since = "" if event.as_of is None else f" since {_clock(event.as_of)}"
+            who = " and ".join(after)
+            return f"zone {self.zone} has not heard {who}{since}: people there are in doubt", "lost"
+        if before != after:
+            return f"zone {self.zone} hears {' and '.join(before)} again", "note"
+        if event.quality is Quality.STARTING:
+            return f"the view of {_short(event.topic)} is starting", "lost"
+        return None
 
     def _on_room(self, event: Join | Update | Leave) -> tuple[str, str] | None:
         entry, room = event.entry, _short(event.topic)
@@ -151,7 +177,11 @@ class Scene:
     def _on_status(self, event: Status) -> tuple[str, str] | None:
         person = self._person(event.user)
         before, person.status = person.status, event
-        same = before is not None and (before.status, before.text) == (event.status, event.text)
+        if event.status is UserStatus.UNREACHABLE:
+            # One line says it of the whole zone.
+            return None
+        same = before is not None and (person.known, before.text) == (event.status, event.text)
+        person.known = event.status
         if same:
             return None
         text = f' "{event.text}"' if event.text and event.status is not UserStatus.OFFLINE else ""
@@ -161,3 +191,7 @@ class Scene:
 
 def _short(topic: str) -> str:
     return topic.removeprefix("room:")
+
+
+def _clock(wall_ms: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(wall_ms / 1_000))

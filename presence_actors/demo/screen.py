@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -13,8 +13,9 @@ from rich.text import Text
 
 from presence_actors.core.vocabulary import UserStatus
 from presence_actors.demo.scene import Line, Person, Scene
+from presence_actors.demo.zones import ZonePicture
 
-__all__ = ["ClusterPicture", "PlainScreen", "Screen", "TableScreen", "people_table"]
+__all__ = ["PlainScreen", "Screen", "TableScreen", "people_table"]
 
 _STATUS_STYLES: Final = {
     UserStatus.ONLINE: "green",
@@ -33,41 +34,17 @@ _KIND_STYLES: Final = {
     "note": "bold",
 }
 _MARKS: Final = {"join": "+", "leave": "-", "update": "~", "status": "=", "lost": "!", "note": "*"}
-#: {column: its least width}
-_COLUMNS: Final = {
-    "person": 9,
-    "status": 11,
-    "devices": 14,
-    "rooms": 12,
-    "since": 10,
-    "last event": 12,
-}
+#: Least widths of columns.
+_PERSON_WIDTH: Final = 9
+_ZONE_WIDTH: Final = 4
+_STATUS_WIDTH: Final = 11
+_COLUMNS: Final = {"devices": 14, "rooms": 12, "since": 14, "last event": 12}
 #: Lines of the terminal that are not people: header, head of the table, log.
 _LOG_LINES: Final = 8
-_OTHER_LINES: Final = _LOG_LINES + 8
+_OTHER_LINES: Final = _LOG_LINES + 7
 _ROWS_MIN: Final = 4
 #: How often plain output says how the cluster is.
 _PICTURE_S: Final = 5.0
-
-
-class ClusterPicture(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster in a few numbers, as its operator sees it."""
-
-    workers: int
-    workers_up: int
-    gateways: int
-    gateways_up: int
-    shards: int
-    replicas: int
-    replicas_ready: int
-    sessions: int
-
-    def __str__(self) -> str:
-        return (
-            f"workers {self.workers_up}/{self.workers}, gateways {self.gateways_up}/"
-            f"{self.gateways}, {self.shards} shards, replicas ready {self.replicas_ready}/"
-            f"{self.replicas}, {self.sessions} sessions"
-        )
 
 
 class Screen(Protocol):
@@ -81,7 +58,9 @@ class Screen(Protocol):
         """A line was added to the log."""
         ...
 
-    def draw(self, scene: Scene, picture: ClusterPicture | None, at_s: float) -> None:
+    def draw(
+        self, scenes: Sequence[Scene], pictures: Mapping[str, ZonePicture], at_s: float
+    ) -> None:
         """Time has passed."""
         ...
 
@@ -104,12 +83,16 @@ class PlainScreen:
         """Print it."""
         self._print(line)
 
-    def draw(self, scene: Scene, picture: ClusterPicture | None, at_s: float) -> None:
-        """Say now and then how the cluster is."""
-        if picture is not None and at_s >= self._next_s:
+    def draw(
+        self, scenes: Sequence[Scene], pictures: Mapping[str, ZonePicture], at_s: float
+    ) -> None:
+        """Say now and then how the zones are."""
+        if pictures and at_s >= self._next_s:
             self._next_s = at_s + _PICTURE_S
-            rate = scene.events_per_second(at_s)
-            self._print(Line(at_s, f"{picture}, {rate:.1f} events/s", "note"))
+            for zone, picture in pictures.items():
+                self._print(Line(at_s, f"zone {zone}: {picture}", "note"))
+            rate = scenes[0].events_per_second(at_s)
+            self._print(Line(at_s, f"{rate:.1f} events/s", "note"))
 
     def stop(self) -> None:
         """Nothing to put back."""
@@ -124,12 +107,16 @@ class TableScreen:
     Args:
         console: The terminal.
         title: What stands above everything, such as where the page is.
+        homes: The zone of each person.
         for_s: How long the show is, if it ends by itself.
     """
 
-    def __init__(self, console: Console, *, title: str, for_s: float | None) -> None:
+    def __init__(
+        self, console: Console, *, title: str, homes: Mapping[str, str], for_s: float | None
+    ) -> None:
         self._console = console
         self._title = title
+        self._homes = homes
         self._for_s = for_s
         self._live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
 
@@ -140,34 +127,49 @@ class TableScreen:
     def line(self, line: Line) -> None:
         """Nothing yet: the next drawing shows the log."""
 
-    def draw(self, scene: Scene, picture: ClusterPicture | None, at_s: float) -> None:
+    def draw(
+        self, scenes: Sequence[Scene], pictures: Mapping[str, ZonePicture], at_s: float
+    ) -> None:
         """Draw everything anew."""
-        rows = max(_ROWS_MIN, self._console.size.height - _OTHER_LINES)
+        rows = max(_ROWS_MIN, self._console.size.height - _OTHER_LINES - len(scenes))
         parts: list[RenderableType] = [
-            self._header(scene, picture, at_s),
-            people_table(scene, rows=rows),
+            self._header(scenes, pictures, at_s),
+            people_table(scenes, self._homes, rows=rows),
             Text(""),
         ]
-        parts.extend(_line_text(line) for line in list(scene.lines)[-_LOG_LINES:])
+        parts.extend(_line_text(line) for line in list(scenes[0].lines)[-_LOG_LINES:])
         self._live.update(Group(*parts), refresh=True)
 
     def stop(self) -> None:
         """Give the terminal back."""
         self._live.stop()
 
-    def _header(self, scene: Scene, picture: ClusterPicture | None, at_s: float) -> Text:
+    def _header(
+        self, scenes: Sequence[Scene], pictures: Mapping[str, ZonePicture], at_s: float
+    ) -> Text:
         end = "Ctrl-C ends it" if self._for_s is None else f"of {self._for_s:.0f} s"
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("presence", style="bold")
-        text.append(f"  {at_s:.0f} s, {end}  ")
+        rate = scenes[0].events_per_second(at_s)
+        text.append(f"  {at_s:.0f} s, {end}, {rate:.1f} events/s  ")
         text.append(f"{self._title}\n", style="bold cyan")
-        text.append(str(picture) if picture is not None else "...")
-        text.append(f", {scene.events_per_second(at_s):.1f} events/s\n")
+        for scene in scenes:
+            text.append(f"zone {scene.zone}  ", style="bold")
+            text.append(f"{pictures.get(scene.zone, '...')}\n")
         return text
 
 
-def people_table(scene: Scene, *, rows: int | None = None) -> Table:
-    """Who is here; of more people than rows, those to whom something happened last."""
+def people_table(
+    scenes: Sequence[Scene], homes: Mapping[str, str], *, rows: int | None = None
+) -> Table:
+    """Who is here, as each zone sees it; of more people than rows, those with the latest news.
+
+    Args:
+        scenes: What was seen in each zone; the first one counts for the rest of a row.
+        homes: The zone of each person.
+        rows: How many there may be.
+    """
+    scene = scenes[0]
     names = list(scene.people)
     hidden = 0
     if rows is not None and len(names) > rows:
@@ -176,32 +178,46 @@ def people_table(scene: Scene, *, rows: int | None = None) -> Table:
         names = [name for name in names if name in set(latest)]
     table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
     # What is cut on a narrow terminal is the end of texts, never a name or a word of status.
+    table.add_column("person", no_wrap=True, min_width=_PERSON_WIDTH)
+    several = len(scenes) > 1
+    if several:
+        table.add_column("zone", no_wrap=True, min_width=_ZONE_WIDTH)
+    for one in scenes:
+        head = f"seen in {one.zone}" if several else "status"
+        table.add_column(head, no_wrap=True, min_width=_STATUS_WIDTH)
     for column, width in _COLUMNS.items():
         table.add_column(column, no_wrap=True, min_width=width)
     now_ms = time.time() * 1_000
     for name in names:
-        table.add_row(*_row(name, scene.people[name], now_ms))
+        person = scene.people[name]
+        table.add_row(
+            Text(name, style="" if person.status and person.status.devices else "bright_black"),
+            *([Text(homes.get(name, ""))] if several else []),
+            *(_status_text(one.people[name], with_text=one is scene) for one in scenes),
+            *_rest_of_row(person, now_ms),
+        )
     if hidden:
         table.add_row(Text(f"and {hidden} more", style="bright_black"))
     return table
 
 
-def _row(name: str, person: Person, now_ms: float) -> list[Text]:
-    last = Text(person.last, style=_KIND_STYLES.get(person.last_kind, ""))
+def _status_text(person: Person, *, with_text: bool) -> Text:
     status = person.status
     if status is None:
-        return [Text(name), Text(""), Text(""), Text(""), Text(""), last]
-    style = _STATUS_STYLES[status.status]
-    shown = Text(status.status.value, style=style)
-    if status.text and status.status is not UserStatus.OFFLINE:
+        return Text("")
+    shown = Text(status.status.value, style=_STATUS_STYLES[status.status])
+    if status.text and with_text and status.status is not UserStatus.OFFLINE:
         shown.append(f' "{status.text}"', style="italic")
+    return shown
+
+
+def _rest_of_row(person: Person, now_ms: float) -> list[Text]:
+    devices = [] if person.status is None else person.status.devices
     return [
-        Text(name, style="" if status.devices else "bright_black"),
-        shown,
-        Text(", ".join(status.devices)),
+        Text(", ".join(devices)),
         Text(", ".join(person.rooms)),
         Text(_since(person, now_ms)),
-        last,
+        Text(person.last, style=_KIND_STYLES.get(person.last_kind, "")),
     ]
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Vanish",
     "cues",
     "devices",
+    "homes",
     "names",
 ]
 
@@ -168,6 +169,15 @@ def names(people: int) -> list[str]:
         name + (str(lap) if lap > 1 else "") for lap in range(1, rounds + 1) for name in _NAMES
     ]
     return every[:people]
+
+
+def homes(people: list[str], zones: list[str]) -> dict[str, str]:
+    """The zone that each person's devices connect to: one after the other.
+
+    >>> homes(["alice", "bob", "carol"], ["a", "b"])
+    {'alice': 'a', 'bob': 'b', 'carol': 'a'}
+    """
+    return {user: zones[index % len(zones)] for index, user in enumerate(people)}
 
 
 def devices(rng: random.Random, people: int) -> list[Device]:

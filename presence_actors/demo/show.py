@@ -1,38 +1,40 @@
-"""The demo from its start to its end: a cluster, a crowd, a client that watches, a gateway's death.
+"""The demo from its start to its end: zones, a crowd, a cut and a heal, a gateway's death.
 
-What is shown comes from the watching client alone, so it is what any user would see. Only the
-header comes from the operator's side.
+What is shown comes from one watching client in each zone alone, so it is what any user there would
+see. Only the header comes from the operator's side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import msgspec
 from rich.console import Console
 
-from presence_actors.actors.cluster import Cluster
-from presence_actors.client import Event, EventStream, Leave, PresenceClient, Status, connect
-from presence_actors.config import ClusterConfig, Knobs
-from presence_actors.core.views import GatewayView, WorkerView
+from presence_actors.actors.state import states_folder
+from presence_actors.client import (
+    Event,
+    EventStream,
+    Join,
+    Leave,
+    PresenceClient,
+    Status,
+    Update,
+    connect,
+)
+from presence_actors.config import Knobs
 from presence_actors.core.vocabulary import UserStatus
 from presence_actors.demo.crowd import Crowd
 from presence_actors.demo.interruption import Interruption
 from presence_actors.demo.scene import Scene
-from presence_actors.demo.screen import (
-    ClusterPicture,
-    PlainScreen,
-    Screen,
-    TableScreen,
-    people_table,
-)
-from presence_actors.demo.script import ROOMS, cues, names
+from presence_actors.demo.screen import PlainScreen, Screen, TableScreen, people_table
+from presence_actors.demo.script import ROOMS, cues, homes, names
+from presence_actors.demo.zones import ZonePicture, Zones
 from presence_actors.errors import Unavailable
 
 __all__ = ["KNOBS", "Plan", "run"]
@@ -46,15 +48,18 @@ KNOBS: Final = Knobs(
     reconnect_jitter_ms=2_000,
     reconnect_ms_max=5_000,
 )
-_ZONE: Final = "demo"
 _WATCHER: Final = "dev:the-audience"
 _FRAME_S: Final = 0.125
 _PICTURE_S: Final = 1.0
 _CLOSE_S: Final = 5.0
-#: A shorter show has no room for the death of a gateway.
+#: A shorter show has no room for any of it.
 _DRAMA_FOR_S_MIN: Final = 15.0
-#: When it comes in a show without an end.
-_DRAMA_AT_S: Final = 20.0
+#: In a show without an end: when zones are cut apart, for how long, and when a gateway dies.
+_DRAMA: Final = (15.0, 12.0, 40.0)
+#: In one that has an end, as parts of the whole.
+_DRAMA_PARTS: Final = (0.2, 0.3, 0.65)
+#: How long after contact the last of what was missed may still come.
+_NET_S: Final = 1.0
 _LOSS_S: Final = 3.0
 _RETURN_S: Final = 15.0
 _POLL_S: Final = 0.05
@@ -66,21 +71,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     #: None: until somebody ends it.
     for_s: float | None
     people: int
+    zones: int
     port: int
     seed: int
     #: A live table, not lines.
     table: bool
-    #: Kill a gateway in the middle.
+    #: Cut the zones apart and heal them, then kill a gateway.
     drama: bool
 
     @property
-    def drama_at_s(self) -> float | None:
-        """When a gateway is killed, if at all."""
+    def drama_s(self) -> tuple[float, float, float] | None:
+        """When the zones are cut apart, for how long, and when a gateway is killed, if at all."""
         if not self.drama:
             return None
         if self.for_s is None:
-            return _DRAMA_AT_S
-        return self.for_s / 2 if self.for_s > _DRAMA_FOR_S_MIN else None
+            return _DRAMA
+        if self.for_s <= _DRAMA_FOR_S_MIN:
+            return None
+        cut, span, death = (part * self.for_s for part in _DRAMA_PARTS)
+        return cut, span, death
 
 
 def run(plan: Plan, console: Console) -> None:
@@ -89,55 +98,58 @@ def run(plan: Plan, console: Console) -> None:
     Raises:
         PresenceError: There is no cluster to show, or it went wrong under way.
     """
-    with tempfile.TemporaryDirectory(prefix="presence-demo-") as folder, Interruption() as end:
+    with Interruption() as end:
         try:
-            cluster = _start(plan, console, Path(folder) / _ZONE, end)
+            zones = _start(plan, console, end)
         except KeyboardInterrupt:
-            console.print("ended before the cluster was up")
+            console.print("ended before it was up")
             return
         try:
             end.listen()
-            show = Show(plan, cluster, console)
+            show = Show(plan, zones, console)
             asyncio.run(show.run(end))
         finally:
-            cluster.stop()
-        console.print(people_table(show.scene))
+            zones.stop()
+        console.print(people_table(show.scenes, show.homes))
         console.print(show.summary, soft_wrap=True)
 
 
-def _start(plan: Plan, console: Console, state_dir: Path, end: Interruption) -> Cluster:
+def _start(plan: Plan, console: Console, end: Interruption) -> Zones:
     with console.status("Starting Ray") as line:
 
         def progress(stage: str) -> None:
             end.stop_here()
             line.update(f"Waiting for {stage}")
 
-        return Cluster.start(
-            ClusterConfig(zone=_ZONE, port=plan.port, knobs=KNOBS),
-            state_dir=state_dir,
-            tied=True,
-            progress=progress,
+        return Zones.start(
+            plan.zones, states=states_folder(), port=plan.port, knobs=KNOBS, progress=progress
         )
 
 
 class Show:
-    """One show on a cluster that runs."""
+    """One show in zones that run."""
 
-    def __init__(self, plan: Plan, cluster: Cluster, console: Console) -> None:
+    def __init__(self, plan: Plan, zones: Zones, console: Console) -> None:
         self._plan = plan
-        self._cluster = cluster
-        self._urls = cluster.gateway_urls
-        page = "open http" + self._urls[0].removeprefix("ws") + "/"
+        self._zones = zones
+        self._people = names(plan.people)
+        self.homes = homes(self._people, zones.names)
+        title = "open " + " ".join(_page(zones.urls[zone][0]) for zone in zones.names)
+        if len(zones.names) > 1:
+            title += f"   try: presence cut {' '.join(zones.names)}, presence heal"
         self._screen: Screen = (
-            TableScreen(console, title=page, for_s=plan.for_s)
+            TableScreen(console, title=title, homes=self.homes, for_s=plan.for_s)
             if plan.table
             else PlainScreen(console)
         )
-        self._page = page
-        self._people = names(plan.people)
-        self.scene = Scene(self._people)
-        self._crowd = Crowd(self._urls, knobs=KNOBS, note=self._note, seed=plan.seed)
-        self._picture: ClusterPicture | None = None
+        self._title = title
+        self.scenes = [Scene(self._people, zone) for zone in zones.names]
+        self._crowd = Crowd(
+            lambda user: zones.urls[self.homes[user]], knobs=KNOBS, note=self._note, seed=plan.seed
+        )
+        self._pictures: dict[str, ZonePicture] = {}
+        #: {(zone, whether it is about people of its own): changes in rooms that were heard there}
+        self._changes: Counter[tuple[str, bool]] = Counter()
         self._started = time.monotonic()
         #: Devices and people that were reported gone while they were not.
         self._wronged = 0
@@ -152,21 +164,25 @@ class Show:
         self._started = time.monotonic()
         self._screen.start()
         try:
-            self._note(f"{self._page}  (seed {self._plan.seed})")
+            self._note(f"{self._title}  (seed {self._plan.seed})")
             await self._play(ended)
         finally:
             self._screen.stop()
             end.wake(_already_ending)
 
     async def _play(self, end: asyncio.Event) -> None:
-        async with connect(self._urls, _WATCHER, device="web", knobs=KNOBS) as watcher:
-            stream = await self._begin_to_watch(watcher)
+        async with contextlib.AsyncExitStack() as watchers:
+            streams = []
+            for scene in self.scenes:
+                client = connect(self._zones.urls[scene.zone], _WATCHER, device="web", knobs=KNOBS)
+                watcher = await watchers.enter_async_context(client)
+                streams.append(await self._begin_to_watch(watcher, scene))
             acts = [
-                self._watch(stream),
+                *map(self._watch, self.scenes, streams),
                 self._crowd.play(cues(self._plan.seed, self._plan.people)),
                 self._draw(),
-                self._look_at_cluster(),
-                self._kill_gateway(),
+                self._look_at_zones(),
+                self._happen(),
             ]
             tasks = [asyncio.create_task(act) for act in acts]
             ending = asyncio.create_task(end.wait())
@@ -192,23 +208,29 @@ class Show:
 
     # --- acts -----------------------------------------------------------------------------------
 
-    async def _begin_to_watch(self, watcher: PresenceClient) -> EventStream[Event]:
+    async def _begin_to_watch(self, watcher: PresenceClient, scene: Scene) -> EventStream[Event]:
         for room in ROOMS:
             found = await watcher.observe(room)
             for entry in found.entries.values():
-                self.scene.take_entry(found.topic, entry)
+                scene.take_entry(found.topic, entry)
         watch = await watcher.watch(self._people)
         for status in watch.statuses.values():
-            self.scene.take_status(status)
+            scene.take_status(status)
         return watcher.events()
 
-    async def _watch(self, stream: EventStream[Event]) -> None:
+    async def _watch(self, scene: Scene, stream: EventStream[Event]) -> None:
+        first = scene is self.scenes[0]
         async for event in stream:
             is_wrong = self._is_wrong(event)
             self._wronged += is_wrong
-            line = self.scene.handle(event, self._now_s())
-            if line is not None:
+            if isinstance(event, Join | Update | Leave):
+                self._changes[scene.zone, self.homes.get(event.user) == scene.zone] += 1
+            line = scene.handle(event, self._now_s())
+            # Of the other zones only what is about zones: the same people would be told of twice.
+            if line is not None and first:
                 self._screen.line(line)
+            elif line is not None and line.kind in ("lost", "note"):
+                self._note(line.text, kind=line.kind)
             if is_wrong:
                 self._note("which is not true", kind="lost")
 
@@ -224,25 +246,56 @@ class Show:
 
     async def _draw(self) -> None:
         while True:
-            self._screen.draw(self.scene, self._picture, self._now_s())
+            self._screen.draw(self.scenes, self._pictures, self._now_s())
             await asyncio.sleep(_FRAME_S)
 
-    async def _look_at_cluster(self) -> None:
+    async def _look_at_zones(self) -> None:
         while True:
             with contextlib.suppress(Unavailable):
-                self._picture = await asyncio.to_thread(_picture_of, self._cluster)
+                self._pictures = await asyncio.to_thread(self._zones.pictures)
             await asyncio.sleep(_PICTURE_S)
 
-    async def _kill_gateway(self) -> None:
-        at_s = self._plan.drama_at_s
-        if at_s is None:
+    async def _happen(self) -> None:
+        if self._plan.drama_s is None:
             return
-        await asyncio.sleep(max(0.0, at_s - self._now_s()))
-        last = self._cluster.config.gateways - 1
+        cut_s, span_s, death_s = self._plan.drama_s
+        if len(self.scenes) > 1:
+            await self._sleep_until(cut_s)
+            await self._cut_and_heal(span_s)
+        await self._sleep_until(death_s)
+        await self._kill_gateway()
+
+    async def _cut_and_heal(self, span_s: float) -> None:
+        names = " and ".join(self._zones.names)
+        wronged, changes = self._wronged, self._changes.copy()
+        self._note(f"zones {names} are cut apart; both go on")
+        await asyncio.to_thread(self._zones.cut)
+        await asyncio.sleep(span_s)
+        made, heard = self._changes - changes, self._changes.copy()
+        self._note(f"the links between {names} are whole again")
+        healed = time.monotonic()
+        await asyncio.to_thread(self._zones.heal)
+        met = await _until(lambda: not any(scene.silent for scene in self.scenes), _RETURN_S)
+        took_s = time.monotonic() - healed
+        await asyncio.sleep(_NET_S)
+        net = self._changes - heard
+        own = ", ".join(f"{zone} {made[zone, True]}" for zone in self._zones.names)
+        far = ", ".join(f"{zone} {net[zone, False]}" for zone in self._zones.names)
+        after = f"heard of each other after {took_s:.1f} s" if met else "not all in contact yet"
+        self._note(
+            f"{after}; changes in rooms meanwhile: {own}; told after the heal, the net of what was "
+            f"missed: {far}; reported offline: {self._wronged - wronged or 'nobody'}"
+        )
+
+    async def _kill_gateway(self) -> None:
         losses, wronged = self._crowd.losses, self._wronged
-        self._note(f"gateway-{last} is killed (kill -9); {self._crowd.here} devices are here")
+        where = f" of zone {self._zones.names[0]}" if len(self.scenes) > 1 else ""
+        self._note(
+            f"gateway-{self._zones.victim}{where} is killed (kill -9); {self._crowd.here} devices "
+            "are here"
+        )
         killed = time.monotonic()
-        await asyncio.to_thread(self._cluster.kill_gateway, last, hard=True)
+        await asyncio.to_thread(self._zones.kill_gateway)
         await _until(lambda: self._crowd.losses > losses, _LOSS_S)
         all_back = await _until(lambda: self._crowd.away == 0, _RETURN_S)
         lost = self._crowd.losses - losses
@@ -254,16 +307,19 @@ class Show:
             f"{wrong or 'nobody'}"
         )
 
+    async def _sleep_until(self, at_s: float) -> None:
+        await asyncio.sleep(max(0.0, at_s - self._now_s()))
+
     # --- words ----------------------------------------------------------------------------------
 
     def _note(self, text: str, *, kind: str = "note") -> None:
-        self._screen.line(self.scene.note(text, self._now_s(), kind=kind))
+        self._screen.line(self.scenes[0].note(text, self._now_s(), kind=kind))
 
     def _now_s(self) -> float:
         return time.monotonic() - self._started
 
     def _summary(self) -> str:
-        scene, crowd = self.scene, self._crowd
+        scene, crowd = self.scenes[0], self._crowd
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(scene.leaves.items()))
         leaves = f"{scene.leaves.total()} leaves" + (f" ({reasons})" if reasons else "")
         unnoticed = "nobody noticed" if not self._wronged else f"{self._wronged} were noticed"
@@ -282,21 +338,8 @@ async def _until(is_so: Callable[[], bool], timeout_s: float) -> bool:
     return is_so()
 
 
-def _picture_of(cluster: Cluster) -> ClusterPicture:
-    config = cluster.config
-    views = [found.view for found in cluster.inspect().values() if found is not None]
-    workers = [view for view in views if isinstance(view, WorkerView)]
-    gateways = [view for view in views if isinstance(view, GatewayView)]
-    return ClusterPicture(
-        workers=config.workers,
-        workers_up=len(workers),
-        gateways=config.gateways,
-        gateways_up=sum(view.ready for view in gateways),
-        shards=config.shards,
-        replicas=config.shards * config.replicas,
-        replicas_ready=sum(replica.ready for view in workers for replica in view.replicas),
-        sessions=sum(view.sessions for view in gateways),
-    )
+def _page(url: str) -> str:
+    return f"http{url.removeprefix('ws')}/"
 
 
 def _already_ending() -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presence_actors.client import Join, Leave, Status, Update
+from presence_actors.client import Join, Leave, Status, Update, View
 from presence_actors.core.ids import UserId
 from presence_actors.core.instants import WallMs
-from presence_actors.core.vocabulary import Entry, UserStatus
+from presence_actors.core.vocabulary import Entry, Quality, UserStatus
 from presence_actors.demo.scene import Line, Scene
 from presence_actors.demo.script import (
     PEOPLE_MAX,
@@ -138,7 +138,7 @@ def _entry(status: str = "online", mood: str = "happy") -> Entry:
 
 def test_a_scene_tells_joins_updates_and_leaves_with_their_reasons() -> None:
     """Each becomes a line and is counted, and the rooms of the person follow."""
-    scene = Scene(["alice"])
+    scene = Scene(["alice"], "a")
     first, second = _entry(), _entry(mood="busy")
     assert scene.handle(Join("room:lobby", first), 1.0) == Line(
         1.0, "alice (mobile) joins lobby", "join"
@@ -156,7 +156,7 @@ def test_a_scene_tells_joins_updates_and_leaves_with_their_reasons() -> None:
 
 def test_a_status_is_told_once_and_not_again_for_each_room() -> None:
     """The update of a room that only shows the device's status counts, and adds no line."""
-    scene = Scene(["alice"])
+    scene = Scene(["alice"], "a")
     away = Status(user="alice", status=UserStatus.AWAY, devices=["mobile"])
     assert scene.handle(away, 1.0) == Line(1.0, "alice is away", "status")
     assert scene.handle(Update("room:lobby", _entry("away"), _entry()), 1.0) is None
@@ -166,7 +166,7 @@ def test_a_status_is_told_once_and_not_again_for_each_room() -> None:
 
 def test_people_who_were_there_before_have_not_joined() -> None:
     """What the watcher finds at its start is no event."""
-    scene = Scene(["alice"])
+    scene = Scene(["alice"], "a")
     scene.take_entry("room:lobby", _entry())
     scene.take_status(Status(user="alice", status=UserStatus.ONLINE))
     assert scene.people["alice"].rooms == ["lobby"]
@@ -175,8 +175,46 @@ def test_people_who_were_there_before_have_not_joined() -> None:
 
 def test_the_rate_of_events_is_that_of_the_last_seconds() -> None:
     """Old events count no more."""
-    scene = Scene(["alice"])
+    scene = Scene(["alice"], "a")
     for second in range(10):
         scene.handle(Join("room:lobby", _entry()), float(second))
     assert scene.events_per_second(10.0) == 1.0
     assert scene.events_per_second(30.0) == 0.0
+
+
+def _view(room: str, *silent: str) -> View:
+    return View(
+        topic=f"room:{room}",
+        quality=Quality.PARTIAL if silent else Quality.COMPLETE,
+        silent=list(silent),
+        as_of=WallMs(1_000) if silent else None,
+        unreachable=[],
+    )
+
+
+def test_a_cut_is_one_line_and_not_one_for_each_room() -> None:
+    """The rooms learn of it one by one, and of its end."""
+    scene = Scene(["alice"], "a")
+    scene.handle(_view("lobby"), 0.0)
+    begun = scene.handle(_view("lobby", "b"), 1.0)
+    assert begun is not None
+    assert begun.text.startswith("zone a has not heard b since ")
+    assert scene.handle(_view("design", "b"), 1.0) is None
+    assert scene.silent == ["b"]
+    assert scene.handle(_view("lobby"), 2.0) is None
+    assert scene.handle(_view("design"), 2.0) == Line(2.0, "zone a hears b again", "note")
+    assert scene.silent == []
+
+
+def test_after_a_doubt_only_what_is_new_is_told() -> None:
+    """Who shows the same as before the doubt has done nothing; who does not, has."""
+    scene = Scene(["alice"], "a")
+    online = Status(user="alice", status=UserStatus.ONLINE)
+    doubt = Status(user="alice", status=UserStatus.UNREACHABLE, as_of=WallMs(1))
+    scene.handle(online, 1.0)
+    assert scene.handle(doubt, 2.0) is None
+    assert scene.people["alice"].status == doubt
+    assert scene.handle(online, 3.0) is None
+    scene.handle(doubt, 4.0)
+    away = Status(user="alice", status=UserStatus.AWAY)
+    assert scene.handle(away, 5.0) == Line(5.0, "alice is away", "status")
