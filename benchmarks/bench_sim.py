@@ -61,7 +61,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     room: int
     #: Whom each client watches, besides.
     friends: int
-    #: A client does something once in so long, on average.
+    #: A client does something once in so long, on average; 0: it only beats.
     act_ms: int
     #: How often that is a broken connection, or leaving the room and coming back.
     churn: float
@@ -75,6 +75,7 @@ BIG: Final = Shape(
     act_ms=120_000,
     churn=0.05,
 )
+IDLE: Final = msgspec.structs.replace(BIG, act_ms=0)
 SMALL: Final = Shape(
     config=ClusterConfig(workers=3, shards=3, gateways=2, knobs=SHORT),
     clients=20,
@@ -137,6 +138,8 @@ class Town:
         return f"room:{number // self._shape.room}"
 
     def _act_later(self, number: int) -> None:
+        if not self._shape.act_ms:
+            return
         span = int(self._random.expovariate(1 / self._shape.act_ms)) + 1
         self.world.at(Instant(self.world.instant + span), lambda: self._act(number))
 
@@ -227,10 +230,12 @@ def main() -> None:
         return
     rounds = 3 if options.quick else 5
     big_s, big_rate, big_events = measure(BIG, span_ms=big_ms, rounds=rounds)
+    idle_s, _, idle_events = measure(IDLE, span_ms=big_ms, rounds=rounds)
     small_s, small_rate, small_events = measure(SMALL, span_ms=small_ms, rounds=rounds)
     figures = [
         Figure("speed_up", big_events, big_ms / 1_000 / big_s, "x real time"),
         Figure("events_per_s", big_events, big_rate, "1/s"),
+        Figure("idle_speed_up", idle_events, big_ms / 1_000 / idle_s, "x real time"),
         Figure("small_world_speed_up", small_events, small_ms / 1_000 / small_s, "x real time"),
         Figure("small_world_events_per_s", small_events, small_rate, "1/s"),
         Figure("small_world_five_minutes", small_events, small_s * 300_000 / small_ms, "s"),

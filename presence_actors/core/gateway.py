@@ -194,15 +194,16 @@ class GatewayMachine:
         out, self._out = self._out, []
         return out
 
-    def _next_due(self) -> Instant | None:
-        tables = (self._leases.deadline(), self._tokens.deadline(), self._holding.deadline())
-        instants = [
-            self._attachments.deadline(),
-            self._watching.deadline(),
-            self._polling.deadline(),
-            *(max(instant, self._amnesty.until) for instant in tables if instant is not None),
-        ]
-        return min((instant for instant in instants if instant is not None), default=None)
+    def _next_due(self) -> Instant:
+        earliest = self._attachments.deadline()
+        for instant in (self._watching.deadline(), self._polling.deadline()):
+            if instant is not None and instant < earliest:
+                earliest = instant
+        for lease in (self._leases.deadline(), self._tokens.deadline(), self._holding.deadline()):
+            if lease is not None and lease < earliest:
+                # Nobody is judged before an amnesty ends.
+                earliest = min(earliest, max(lease, self._amnesty.until))
+        return earliest
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""

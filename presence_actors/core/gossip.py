@@ -153,6 +153,9 @@ class Gossip:
         #: The other replicas of the shard, in all zones.
         self._peers: dict[NodeName, Peer] = {}
         self._zone = zone_of(node)
+        #: Those of our own zone, and those of each other one; each in the order of names.
+        self._near: list[tuple[NodeName, Peer]] = []
+        self._far: dict[ZoneId, list[tuple[NodeName, Peer]]] = {}
         self.next_round = now.instant
         self._next_promise = now.instant
 
@@ -162,6 +165,11 @@ class Gossip:
     def note_peers(self, names: Iterable[NodeName], now: Now) -> None:
         """The other replicas of the shard are these now."""
         self._peers = {name: self._peers.get(name) or Peer() for name in sorted(names)}
+        self._near, self._far = [], {}
+        for name, peer in self._peers.items():
+            zone = zone_of(name)
+            here = self._near if zone == self._zone else self._far.setdefault(zone, [])
+            here.append((name, peer))
         self.next_round = now.instant
 
     def want_round(self, now: Now) -> None:
@@ -208,25 +216,18 @@ class Gossip:
         """Whether we speak for our zone to others: the smallest name of those that live does."""
         return not any(
             name < name_of(self._node) and not peer.is_silent(now.instant, self._silence_ms)
-            for name, peer in self._near()
+            for name, peer in self._near
         )
-
-    def _near(self) -> list[tuple[NodeName, Peer]]:
-        return [(name, peer) for name, peer in self._peers.items() if zone_of(name) == self._zone]
 
     def _spoken_to(self, now: Now) -> list[tuple[NodeName, Peer]]:
         """Peers of our zone; and, if we are the bridge, the bridge of each other one.
 
         While nobody of another zone is heard, all there are spoken to.
         """
-        spoken = self._near()
-        if not self.is_bridge(now):
-            return spoken
-        far: dict[ZoneId, list[tuple[NodeName, Peer]]] = {}
-        for name, peer in self._peers.items():
-            if zone_of(name) != self._zone:
-                far.setdefault(zone_of(name), []).append((name, peer))
-        for peers in far.values():
+        if not self._far or not self.is_bridge(now):
+            return self._near
+        spoken = list(self._near)
+        for peers in self._far.values():
             heard = [
                 (name, peer)
                 for name, peer in peers
@@ -249,7 +250,7 @@ class Gossip:
 
     def all_started_anew(self) -> bool:
         """Whether every peer of our zone was heard and none may vouch for absence, or none is."""
-        return all(peer.heard is not None and not peer.ready for _, peer in self._near())
+        return all(peer.heard is not None and not peer.ready for _, peer in self._near)
 
     def round(
         self,
