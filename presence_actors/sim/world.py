@@ -189,13 +189,7 @@ class World:
 
     def run(self, span_ms: int) -> None:
         """Lets virtual time pass."""
-        end = Instant(self.instant + span_ms)
-        heap = self._heap
-        while heap and heap[0][0] <= end:
-            instant, _, action = heapq.heappop(heap)
-            self.instant = max(self.instant, instant)
-            action()
-        self.instant = end
+        self.run_until(lambda: False, span_ms)
 
     def run_until(self, condition: Callable[[], bool], within_ms: int) -> bool:
         """Lets time pass until the condition holds; whether it did in time."""
