@@ -127,11 +127,14 @@ class Room extends Source {
     return true
   }
 
-  _diff({ joins = [], updates = [], leaves = [], resumed = false, cursor }) {
+  _diff({ joins = [], updates = [], leaves = [], resumed = false, cursor, check }) {
     // Until it is known what it continues, a difference says nothing.
-    if (!this.synced && !resumed) return
+    if (!this.synced && !resumed) return true
     this.cursor = cursor ?? this.cursor
     this._change(leaves, [...joins, ...updates], resumed)
+    if (!check) return true
+    const sum = [...this.entries.keys()].reduce((all, ref) => all ^ BigInt(`0x${ref}`), 0n)
+    return sum.toString(16) === check
   }
 
   _view(view) {
@@ -457,7 +460,8 @@ class Client extends Source {
         if (room && !room._snap(frame)) this.#giveUp("a part of a snapshot is missing")
         return
       case "diff":
-        return room?._diff(frame)
+        if (room && !room._diff(frame)) this.#launch({ type: "sub", topics: [room.topic] }, [], true)
+        return
       case "view":
         return room?._view(frame)
       case "status":

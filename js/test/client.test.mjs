@@ -71,6 +71,22 @@ test("a difference counts once, and only where it continues something", async ()
   assert.deepEqual(heard, ["-bob timeout", "+dave", "sync"])
 })
 
+test("a picture that is not what the gateway says it must be is asked for anew", async () => {
+  const peer = new Peer()
+  const heard = told(peer.client.observe("lobby"))
+  await peer.stand()
+  const [bob, carol] = [entry("bob", { ref: "a1" }), entry("carol", { ref: "b0" })]
+  await peer.tell({ type: "snap", topic: LOBBY, state: [bob, carol] })
+  await peer.tell({ type: "diff", topic: LOBBY, check: "11" })
+  assert.deepEqual(peer.said(), [])
+  heard.length = 0
+  await peer.tell({ type: "diff", topic: LOBBY, check: "a1" })
+  const [sub] = peer.said()
+  assert.deepEqual([sub.type, sub.topics, sub.cursor], ["sub", [LOBBY], undefined])
+  await peer.tell({ type: "snap", topic: LOBBY, state: [bob] })
+  assert.deepEqual(heard, ["-carol ", "sync"])
+})
+
 test("a handler sees the room as it is after the whole frame", async () => {
   const peer = new Peer()
   const room = peer.client.observe("lobby")

@@ -95,6 +95,8 @@ class TopicAnswer(msgspec.Struct, frozen=True):
     #: Entries that are gone since the cursor.
     leaves: list[Leave] = []
     resumed: bool = False
+    #: If `resumed`: the exclusive or of all refs. A picture with another one is to be asked anew.
+    check: str | None = None
     #: What to ask for the next page with; None on the last one.
     next: str | None = None
 

@@ -34,6 +34,7 @@ class Attachment:
     """One gateway attached to one replica: its lease, its set of entries, its stream."""
 
     __slots__ = (
+        "_asked",
         "_defeats",
         "_due",
         "_loaded",
@@ -67,6 +68,7 @@ class Attachment:
         self._defeats: dict[Key, Row] = {}
         self._loaded: dict[Topic, None] = {}
         self._reach: Reach | None = None
+        self._asked = False
         self._due: Instant | None = None
 
     # Its lease.
@@ -109,6 +111,11 @@ class Attachment:
             for row in maps[which].topic_rows(topic, beyond=cursors[which]):
                 self.gather(which, row, due)
         self._loaded[topic] = None
+        self._want(due)
+
+    def gather_seen(self, due: Instant) -> None:
+        """What the replica has seen, which goes with everything."""
+        self._asked = True
         self._want(due)
 
     def gather_reach(self, reach: Reach, due: Instant) -> None:
@@ -168,7 +175,7 @@ class Attachment:
             reach=self._reach,
         )
         self._pending, self._defeats, self._loaded = ({}, {}), {}, {}
-        self._reach, self._due = None, None
+        self._reach, self._due, self._asked = None, None, False
         sequence = self.outgoing.push(body, repeat_at=repeat_at)
         segments.append(self._segment(shard, sender, sequence, body))
         return segments
@@ -180,6 +187,7 @@ class Attachment:
             or self._defeats
             or self._loaded
             or self._reach is not None
+            or self._asked
         )
 
     def _segment(

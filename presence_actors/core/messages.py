@@ -176,6 +176,8 @@ class Operations(msgspec.Struct, frozen=True, tag=True):
     watch: list[Topic]
     unwatch: list[Topic]
     witnessed: Rows = msgspec.field(default_factory=Rows.empty)
+    #: Whether to say what the replica has seen, even if nothing that is watched has changed.
+    ask_seen: bool = False
 
 
 class Reach(msgspec.Struct, frozen=True, array_like=True):

@@ -164,6 +164,11 @@ class Orders:
         """Say what was put off."""
         return [self._say(key, flight) for key, flight in self._flights.items() if not flight.said]
 
+    def look_again(self, topic: str) -> list[SessionEffect]:
+        """Have the gateway tell a room anew, as a whole."""
+        flight = _Flight(Sub(topics=[topic]), [], standing=True)
+        return [self._say(self._launch(flight), flight)]
+
     def lapse(self) -> None:
         """The connection is gone, and with it every answer that was under way."""
         for flight in self._flights.values():

@@ -70,8 +70,10 @@ from presence_actors.core.values import (
     IntentStatus,
     LastSeenValue,
     LeaveReason,
+    decode_end,
     decode_intent,
     encode_value,
+    is_hidden,
     settle_status,
 )
 from presence_actors.core.views import PeerLag, ReplicaView
@@ -358,6 +360,8 @@ class ReplicaMachine:
             attachment.gather_topic(topic, self._store.maps, nothing, due)
         for topic in body.unwatch:
             self._attached.unwatch(attachment, topic)
+        if body.ask_seen:
+            attachment.gather_seen(due)
 
     # Writing.
 
@@ -428,6 +432,8 @@ class ReplicaMachine:
         if not self._store.is_clock_usable(self._now):
             self._owed[row.key] = value
             return
+        if is_hidden(row.status):
+            value = encode_value(EndValue(decode_end(value).reason, hidden=True))
         self._write(PRESENCE, [row._replace(status=REMOVED, holder="", value=value)])
         self._note_last_seen([row])
 

@@ -446,6 +446,9 @@ class SessionMachine:
                 events = self._watched.take_snap(message)
             case Diff():
                 events = self._watched.take_diff(message)
+                if self._watched.is_wrong(message):
+                    again = self._orders.look_again(message.topic)
+                    return [*(Tell(event=event) for event in events), *self._saying(again, now)]
             case StatusFrame():
                 events = self._watched.take_status(message)
             case ViewFrame():

@@ -9,7 +9,7 @@ import msgspec
 from crdt import Origin, Row, Stamp, epoch_resume
 from presence_actors.config import Knobs
 from presence_actors.core.chance import Rng
-from presence_actors.core.epochs import entry_epoch
+from presence_actors.core.epochs import entry_epoch, refuting_epoch
 from presence_actors.core.ids import (
     ConnectionId,
     Namespace,
@@ -20,6 +20,7 @@ from presence_actors.core.ids import (
     user_topic,
 )
 from presence_actors.core.instants import WallMs
+from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
 from presence_actors.core.values import (
     Device,
     EndValue,
@@ -114,6 +115,7 @@ class Session:
         "announced",
         "connection",
         "device",
+        "ended",
         "entries",
         "family",
         "hidden",
@@ -149,6 +151,8 @@ class Session:
         self.since = since
         self.connection: ConnectionId | None = None
         self.entries: dict[Topic, HeldEntry] = {}
+        #: The epochs of entries that it has ended, for when it comes back there; the newest ones.
+        self.ended: dict[Topic, int] = {}
         #: Whether nothing was done on the device for `auto_away_ms`.
         self.idle = False
         self.hidden = False
@@ -179,6 +183,10 @@ class Session:
         held = self.entries.get(topic)
         epoch = entry_epoch(resume=self.resume, attachment=attachment)
         if held is None:
+            # Above what was ended, or the end, which may be on its way with it, would win.
+            ended = self.ended.pop(topic, None)
+            if ended is not None and ended >= epoch:
+                epoch = refuting_epoch(epoch, beaten=ended)
             held = HeldEntry(epoch=epoch, since=since, meta=meta)
             self.entries[topic] = held
         else:
@@ -199,7 +207,9 @@ class Session:
 
     def drop(self, topic: Topic) -> None:
         """It is in the topic no longer."""
-        del self.entries[topic]
+        self.ended[topic] = self.entries.pop(topic).epoch
+        if len(self.ended) > ROOMS_PER_SESSION_MAX:
+            del self.ended[next(iter(self.ended))]
         self.unconfirmed.pop(topic, None)
 
     @property
@@ -231,7 +241,7 @@ class Session:
             epoch=self.entries[topic].epoch,
             status=0,
             holder=holder,
-            value=encode_value(EndValue(reason)),
+            value=encode_value(EndValue(reason, hidden=self.hidden or not self.sure)),
         )
 
     def rooms(self) -> Iterator[Topic]:

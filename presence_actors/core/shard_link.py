@@ -27,6 +27,7 @@ class ShardLink:
 
     __slots__ = (
         "_announcement",
+        "_ask_seen",
         "_due",
         "_durable",
         "_incoming",
@@ -74,6 +75,7 @@ class ShardLink:
         #: Rows stamped elsewhere that the present replica lacks, and whether we have looked yet.
         self._witnessed: dict[Key, Row] = {}
         self._is_new = False
+        self._ask_seen = False
         self._watch: dict[Topic, None] = {}
         self._unwatch: dict[Topic, None] = {}
         self._due: Instant | None = None
@@ -132,6 +134,11 @@ class ShardLink:
         """A topic is no longer wanted."""
         self._watch.pop(topic, None)
         self._unwatch[topic] = None
+        self._want(due)
+
+    def ask_seen(self, due: Instant) -> None:
+        """The replica shall say what it has seen, even if nothing that is watched has changed."""
+        self._ask_seen = True
         self._want(due)
 
     def want_acknowledgement(self, due: Instant) -> None:
@@ -267,7 +274,7 @@ class ShardLink:
         if self._due is None or now < self._due:
             return segments
         gathered = (self._rows, self._durable, self._watch, self._unwatch, self._witnessed)
-        news = any(gathered)
+        news = any(gathered) or self._ask_seen
         if self._outgoing.is_full or not news:
             if self._incoming.owes_acknowledgement:
                 segments.append(self._segment(sender, self._outgoing.last, None))
@@ -280,8 +287,9 @@ class ShardLink:
             watch=list(self._watch),
             unwatch=list(self._unwatch),
             witnessed=Rows.of(self._witnessed.values()),
+            ask_seen=self._ask_seen,
         )
-        self._witnessed = {}
+        self._witnessed, self._ask_seen = {}, False
         self._rows, self._durable, self._watch, self._unwatch = {}, {}, {}, {}
         self._due = None
         sequence = self._outgoing.push(body, repeat_at=repeat_at)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from crdt import Row, VersionVector
 from crdt.hlc import stamp_wall
@@ -35,7 +35,7 @@ from presence_actors.core.vocabulary import (
     ViewFrame,
 )
 
-__all__ = ["TopicView", "Waiting", "entry_ref"]
+__all__ = ["TopicView", "Waiting", "check_of", "entry_ref"]
 
 Key = tuple[str, str, str]
 Doubt = Callable[[Row], WallMs | None]
@@ -47,6 +47,18 @@ def entry_ref(key: Key) -> str:
     Derived from its key, so the same at every gateway, and telling nothing of the session id.
     """
     return hashlib.blake2b("\x00".join(key).encode(), digest_size=8).hexdigest()
+
+
+def check_of(refs: Iterable[str]) -> str:
+    """What two equal pictures of a room have in common: the exclusive or of the refs.
+
+    >>> check_of(["00000000000000a1", "00000000000000b0"])
+    '11'
+    """
+    found = 0
+    for ref in refs:
+        found ^= int(ref, 16)
+    return f"{found:x}"
 
 
 class Waiting:
@@ -71,8 +83,8 @@ class TopicView:
         "_dirty",
         "_dropped",
         "_removed",
+        "_settled",
         "_unknown_leaves",
-        "cursor_sent_at",
         "doubtful",
         "loaded",
         "name",
@@ -102,9 +114,11 @@ class TopicView:
         #: Subscribers that may have seen more elsewhere than we have, each with the time until
         #: which it can have done so, and all that their cursors cover. They may know entries that
         #: we never did, and must hear of their ends, too.
-        self._ahead: dict[ConnectionId, WallMs] = {}
+        self._ahead: dict[ConnectionId, tuple[WallMs, VersionVector]] = {}
         self._ahead_of_us = VersionVector()
         self._unknown_leaves: list[Leave] = []
+        #: Subscribers that have just ceased to be ahead.
+        self._settled: list[ConnectionId] = []
         self.waiting: dict[ConnectionId, Waiting] = {}
         #: Sessions of this gateway that need the topic themselves.
         self.pins = 0
@@ -115,7 +129,6 @@ class TopicView:
         self.shown: dict[Key, Entry] = {}
         self.shown_view: ViewFrame | None = None
         self.shown_status: StatusFrame | None = None
-        self.cursor_sent_at: Instant | None = None
 
     @property
     def user(self) -> UserId | None:
@@ -133,6 +146,8 @@ class TopicView:
         self.subscribers.pop(connection, None)
         self.waiting.pop(connection, None)
         self._ahead.pop(connection, None)
+        if connection in self._settled:
+            self._settled.remove(connection)
 
     def note_resumed(self, connection: ConnectionId, seen: VersionVector, until: WallMs) -> None:
         """A subscriber continues from a cursor.
@@ -140,7 +155,7 @@ class TopicView:
         What it knows may be newer than the cursor, since not every frame has one, and all of it
         may be news to us. But it is not newer than `until`.
         """
-        self._ahead[connection] = until
+        self._ahead[connection] = (until, seen)
         self._ahead_of_us = self._ahead_of_us.merge(seen)
 
     def merge(self, which: int, row: Row) -> bool:
@@ -168,6 +183,20 @@ class TopicView:
             self._dirty.pop(key, None)
             self._dropped = self._dropped.with_component(row.origin, row.stamp)
 
+    def by_seen(
+        self, connections: Iterable[ConnectionId]
+    ) -> Iterator[tuple[list[ConnectionId], VersionVector | None]]:
+        """These subscribers, apart from each other where they had seen different things elsewhere.
+
+        Their cursors must not fall behind that, or what they saw could be told to them again.
+        """
+        groups: dict[VersionVector | None, list[ConnectionId]] = {}
+        for connection in connections:
+            ahead = self._ahead.get(connection)
+            groups.setdefault(None if ahead is None else ahead[1], []).append(connection)
+        for seen, group in groups.items():
+            yield group, seen
+
     # What is told.
 
     def take_diff(self) -> Diff | None:
@@ -181,7 +210,7 @@ class TopicView:
             old = self.shown.get(key)
             new = None if row is None else _visible(row)
             if new == old:
-                if row is not None and new is None and self._ahead:
+                if row is not None and _is_public_end(row) and self._ahead:
                     self._unknown_leaves.append(_leave(key, row))
                 continue
             if new is None:
@@ -206,12 +235,32 @@ class TopicView:
         self._unknown_leaves = []
         if ours.dominates(self._ahead_of_us):
             whole = _whole_until(ours)
-            self._ahead = {who: until for who, until in self._ahead.items() if until > whole}
+            self._settled = [who for who, (until, _) in self._ahead.items() if until <= whole]
+            for who in self._settled:
+                del self._ahead[who]
         if not self._ahead:
             self._ahead_of_us = VersionVector()
         if not (hearers and leaves):
             return None
         return hearers, Diff(topic=self.name, leaves=leaves)
+
+    def take_check(self) -> tuple[list[ConnectionId], Diff] | None:
+        """For those who are no longer ahead: what their picture must be equal to.
+
+        Somebody may have become invisible, or ended so, after they saw it and before we knew of it.
+        To name that entry to them would tell those who never saw it that it had been there. The
+        check is made of what everybody may see, and says nothing of anybody else.
+        """
+        settled, self._settled = self._settled, []
+        if not settled:
+            return None
+        refs = [entry.ref for entry in self.shown.values()]
+        return settled, Diff(topic=self.name, check=check_of(refs))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a subscriber may have seen more elsewhere than we have."""
+        return bool(self._ahead)
 
     def snapshot(self, cursor: str | None) -> list[Snap]:
         """What is shown, in parts."""
@@ -237,7 +286,10 @@ class TopicView:
         return heapq.nsmallest(limit, behind, key=lambda entry: entry.ref)
 
     def resumption(self, seen: VersionVector, cursor: str | None) -> Diff | None:
-        """What somebody with this cursor lacks; None if only a snapshot can tell."""
+        """What somebody with this cursor lacks; None if only a snapshot can tell.
+
+        Ends that nobody could see are left out: see `take_check`.
+        """
         if not self.loaded or not seen.dominates(self._dropped):
             return None
         if not seen and self.rows[PRESENCE]:
@@ -248,10 +300,10 @@ class TopicView:
             if seen.covers(row.origin, row.stamp):
                 continue
             entry = self.shown.get(key)
-            if entry is None:
-                leaves.append(_leave(key, row))
-            else:
+            if entry is not None:
                 updates.append(entry)
+            elif _is_public_end(row):
+                leaves.append(_leave(key, row))
         return Diff(topic=self.name, updates=updates, leaves=leaves, resumed=True, cursor=cursor)
 
     def judge(
@@ -306,6 +358,10 @@ def _visible(row: Row) -> Entry | None:
         since=value.since,
         meta=value.meta,
     )
+
+
+def _is_public_end(row: Row) -> bool:
+    return not row.live and not decode_end(row.value).hidden
 
 
 def _leave(key: Key, row: Row | None) -> Leave:

@@ -115,6 +115,8 @@ class EndValue(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The end of one session in one topic."""
 
     reason: str
+    #: Whether nobody could see the entry when it ended, so that nobody must be told of its end.
+    hidden: bool = False
 
 
 class IntentValue(msgspec.Struct, frozen=True, array_like=True, gc=False):

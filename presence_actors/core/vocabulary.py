@@ -264,7 +264,8 @@ class Diff(msgspec.Struct, frozen=True, tag="diff", kw_only=True, omit_defaults=
     """The net change of a room since the last frame about it.
 
     With `resumed`, it is what changed since the client's cursor: an entry in `updates` may be new
-    to the client, and a leave may name an entry it never saw.
+    to the client, and a leave may name an entry it never saw. With `check`, the client's picture is
+    right if the exclusive or of its refs is equal to it; if not, only a snapshot can tell.
     """
 
     topic: str
@@ -273,6 +274,7 @@ class Diff(msgspec.Struct, frozen=True, tag="diff", kw_only=True, omit_defaults=
     leaves: list[Leave] = []
     resumed: bool = False
     cursor: str | None = None
+    check: str | None = None
 
 
 class StatusFrame(msgspec.Struct, frozen=True, tag="status", kw_only=True, omit_defaults=True):

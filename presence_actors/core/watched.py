@@ -173,6 +173,19 @@ class Watched:
             events.extend(self._synced(diff.topic, picture))
         return events
 
+    def is_wrong(self, diff: Diff) -> bool:
+        """Whether the picture, with this taken in, is not what the gateway says that it must be."""
+        picture = self._pictures.get(diff.topic)
+        if picture is None or diff.check is None or not picture.is_synced:
+            return False
+        found = 0
+        try:
+            for ref in picture.entries:
+                found ^= int(ref, 16)
+        except ValueError:
+            return True
+        return f"{found:x}" != diff.check
+
     def take_status(self, frame: StatusFrame) -> list[Presence]:
         """A change, if the user now shows something else than before."""
         if frame.user not in self._statuses:

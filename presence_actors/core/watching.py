@@ -21,12 +21,10 @@ from presence_actors.core.lease import LeaseTable
 from presence_actors.core.messages import DURABLE, PRESENCE, Changed
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import fold_user, intent_of
-from presence_actors.core.topic_view import TopicView, Waiting
+from presence_actors.core.topic_view import TopicView, Waiting, check_of
 from presence_actors.core.vocabulary import Quality, StatusFrame, ViewFrame
 
 __all__ = ["Watching"]
-
-_CURSOR_INTERVAL_MS = 1_000
 
 
 class Watching:
@@ -46,6 +44,10 @@ class Watching:
         self._unwanted: LeaseTable[Topic] = LeaseTable()
         #: Topics whose user's choice ends by itself.
         self._choices: LeaseTable[Topic] = LeaseTable()
+        #: Topics with subscribers that resumed here and may have seen more than we have.
+        self._resumed: dict[Topic, None] = {}
+        #: When to ask the replicas how far they have come: where nothing changes, they do not say.
+        self._ask_at: Instant | None = None
         #: Topics with subscribers that wait for them to load.
         self._loading: LeaseTable[Topic] = LeaseTable()
         self.deliveries = 0
@@ -137,6 +139,7 @@ class Watching:
                 self._touch(view, now)
                 if view.user is not None:
                     choices[view.topic] = view
+        self._touch_resumed(link.shard, now)
         if changed.reach is not None and changed.reach != link.reach:
             became_ready = changed.reach.ready and not link.reach.ready
             link.reach = changed.reach
@@ -148,6 +151,15 @@ class Watching:
                     if view.shard == link.shard and view.user is not None and view.pins
                 )
         return list(choices.values())
+
+    def _touch_resumed(self, shard: ShardId, now: Now) -> None:
+        """We may have seen by now what those saw who resumed here."""
+        for topic in list(self._resumed):
+            view = self._views[topic]
+            if not view.is_ahead:
+                del self._resumed[topic]
+            elif view.shard == shard:
+                self._touch(view, now)
 
     def rows_beyond(self, shard: ShardId, seen: VersionVector) -> Iterator[Row]:
         """What we have been shown of a shard that somebody with this vector has not seen."""
@@ -178,6 +190,7 @@ class Watching:
             self._unwanted.deadline(),
             self._choices.deadline(),
             self._loading.deadline(),
+            self._ask_at,
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -194,11 +207,13 @@ class Watching:
             view = self._views[topic]
             if not view.is_wanted:
                 del self._views[topic]
+                self._resumed.pop(topic, None)
                 self._due.pop(topic, None)
                 self._choices.release(topic)
                 self._loading.release(topic)
                 due = Instant(now.instant + self._knobs.flush_ms)
                 self._attachments.of(topic).unwatch(topic, due)
+        self._ask_seen(now)
         for topic in self._loading.take_expired(now.instant):
             self._touch(self._views[topic], now)
             self._tick_at = now.instant
@@ -216,6 +231,18 @@ class Watching:
         """Topics that show something else, or are known better, than when this was last asked."""
         ticked, self._ticked = self._ticked, {}
         return list(ticked)
+
+    def _ask_seen(self, now: Now) -> None:
+        if self._ask_at is None or now.instant < self._ask_at:
+            return
+        ahead = [topic for topic in self._resumed if self._views[topic].is_ahead]
+        for topic in ahead:
+            self._attachments.of(topic).ask_seen(Instant(now.instant + self._knobs.flush_ms))
+        self._ask_at = self._seen_due(now) if ahead else None
+
+    def _seen_due(self, now: Now) -> Instant:
+        # Idle replicas have promised by then that they write no older stamps.
+        return Instant(now.instant + self._knobs.drift_ms_max + 2 * self._knobs.gossip_idle_ms)
 
     def _tick(self, view: TopicView, now: Now) -> Iterator[Deliver]:
         if view.user is not None:
@@ -240,14 +267,17 @@ class Watching:
         told = list(view.subscribers)
         diff = view.take_diff()
         if diff is not None and told:
-            last = view.cursor_sent_at
-            if last is None or now.instant - last >= _CURSOR_INTERVAL_MS:
-                view.cursor_sent_at = now.instant
-                diff = msgspec.structs.replace(diff, cursor=self._cursor(view))
-            yield Deliver(told, diff)
-        unknown = view.take_unknown_leaves(self._link(view).vectors[PRESENCE])
-        if unknown is not None:
-            yield Deliver(*unknown)
+            # With each of them: a cursor that is older than what its bearer has seen would have it
+            # told again, and of a replica that is behind, in its older state.
+            for group, seen in view.by_seen(told):
+                cursor = self._cursor(view, seen)
+                yield Deliver(group, msgspec.structs.replace(diff, cursor=cursor))
+        for ahead in (
+            view.take_unknown_leaves(self._link(view).vectors[PRESENCE]),
+            view.take_check(),
+        ):
+            if ahead is not None:
+                yield Deliver(*ahead)
         if view.doubtful or diff is not None or view.shown_view is None:
             frame = self.judge(view)
             if told and frame != view.shown_view:
@@ -283,11 +313,13 @@ class Watching:
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
             seen = waiting.cursor
-            resumed = None if seen is None else view.resumption(seen, cursor)
+            resumed = None if seen is None else view.resumption(seen, self._cursor(view, seen))
             if seen is None or resumed is None:
                 plain.append(connection)
             else:
                 view.note_resumed(connection, seen, newest)
+                self._resumed[view.topic] = None
+                self._ask_at = self._ask_at or self._seen_due(now)
                 yield Deliver([connection], resumed)
         if plain:
             for part in view.snapshot(cursor):
@@ -373,8 +405,9 @@ class Watching:
             cursor=marked,
         )
         if since is not None and len(since.updates) + len(since.leaves) <= limit:
+            check = check_of(entry.ref for entry in view.shown.values())
             return msgspec.structs.replace(
-                answer, entries=since.updates, leaves=since.leaves, resumed=True
+                answer, entries=since.updates, leaves=since.leaves, resumed=True, check=check
             )
         entries = view.page(limit + 1, after=after)
         refs = {entry.ref for entry in entries[:limit]}
@@ -404,6 +437,8 @@ class Watching:
     def _link(self, view: TopicView) -> ShardLink:
         return self._attachments.of(view.topic)
 
-    def _cursor(self, view: TopicView) -> str:
+    def _cursor(self, view: TopicView, seen: VersionVector | None = None) -> str:
+        """Of somebody who has seen what we have, and this elsewhere."""
         link = self._link(view)
-        return write_cursor({link.shard: link.vectors[PRESENCE]})
+        ours = link.vectors[PRESENCE]
+        return write_cursor({link.shard: ours if seen is None else ours.merge(seen)})

@@ -112,6 +112,7 @@ NATIVE_SERVER: Final[dict[str, ServerMessage]] = {
     ),
     "snap": Snap(topic="room:lobby", state=[ALICE, BOB], cursor="MS5hLmI"),
     "snap-part": Snap(topic="room:lobby", state=[ALICE], part=0, last=False),
+    "diff-check": Diff(topic="room:lobby", check="c2a50e37d90b1f64"),
     "diff": Diff(
         topic="room:lobby",
         joins=[BOB],

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from crdt import Origin, epoch_move, epoch_resume
+from crdt import Origin, Rows, epoch_move, epoch_resume
 from presence_actors.core.events import DeadlineReached
 from presence_actors.core.ids import NodeId, name_of, user_topic
 from presence_actors.core.messages import (
     DURABLE,
+    PRESENCE,
     Attached,
     Beat,
     BeatAck,
+    Operations,
     PeerMessage,
     Reach,
     Segment,
 )
 from presence_actors.core.values import (
     LAST_SEEN_KEY,
+    EndValue,
     EntryStatus,
     decode_end,
     decode_last_seen,
@@ -397,6 +400,28 @@ def test_nobody_invisible_is_seen_going() -> None:
     stage.operates(durable=[intent(status="invisible")])
     stage.operates(end(HOME, written=2))
     assert stage.record(last_seen(when=0)) is None
+
+
+def test_an_end_in_the_place_of_a_holder_says_that_nobody_could_see_the_entry() -> None:
+    """So that no later subscriber is told of it."""
+    stage = Stage()
+    stage.hears(G0, attach(entry(hidden=True)))
+    stage.passes(KNOBS.gateway_lease_ms + KNOBS.unreachable_ms_max + KNOBS.gossip_idle_ms)
+    held = stage.entry(entry())
+    assert held is not None
+    assert decode_end(held.value) == EndValue("gateway_lost", hidden=True)
+
+
+def test_a_gateway_that_asks_is_told_what_the_replica_has_seen() -> None:
+    """Though nothing that it watches has changed."""
+    stage = Stage()
+    stage.hears(G0, attach(HOME))
+    stage.passes(100)
+    asked = Operations(Rows.empty(), Rows.empty(), [], [], ask_seen=True)
+    stage.hears(G0, Segment(SHARD, G0, W0, 1, 1, 99, asked))
+    (told,) = stage.flushes()
+    assert len(told.rows) == 0
+    assert told.vectors[PRESENCE] == stage.machine.maps()[PRESENCE].vector
 
 
 # --- silent gateways

@@ -525,3 +525,16 @@ def test_stale_events_of_an_old_connection_change_nothing() -> None:
     assert talk.happens(ConnectFailed("ws://a", "refused")) == []
     assert talk.happens(ConnectionOpened("ws://a")) == []
     assert talk.machine.deadline() == deadline
+
+
+def test_a_picture_that_is_wrong_is_asked_for_anew_as_a_whole() -> None:
+    """Without a cursor: what is wrong is what the cursor says has been seen."""
+    talk = Talk()
+    talk.stands()
+    talk.asks(1, Sub(topics=["room:lobby"]))
+    talk.hears(Snap(topic="room:lobby", state=[], cursor="c"))
+    assert talk.hears(Diff(topic="room:lobby", check="0")) == []
+    (said,) = talk.hears(Diff(topic="room:lobby", check="a1"))
+    assert isinstance(said, Say)
+    assert isinstance(said.message, Sub)
+    assert (said.message.topics, said.message.cursor) == (["room:lobby"], None)

@@ -10,6 +10,7 @@ from crdt import epoch_resume
 from presence_actors.core.epochs import attachment_of, entry_epoch
 from presence_actors.core.ids import Namespace, Topic
 from presence_actors.core.instants import WallMs
+from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
 from presence_actors.core.sessions import Session, merge_patch, meta_size, session_start
 from presence_actors.core.values import (
     EntryStatus,
@@ -99,6 +100,47 @@ def test_holding_again_changes_the_meta_and_not_the_beginning() -> None:
     held = found.hold(LOBBY, attachment=4, since=WallMs(99), meta={"b": 2})
     assert (held.since, held.meta) == (SINCE, {"b": 2})
     assert attachment_of(held.epoch) == 5
+
+
+def test_an_entry_that_comes_back_is_above_what_was_ended() -> None:
+    """Though its end may be on the way with it, and the epoch had been raised in defence.
+
+    Found on 2026-11-24 by the returns of tests/simulation/test_resume_anywhere.py: a room left and
+    joined again within one flush was refused by the replica as too old, and its changes, a choice
+    to be invisible among them, were lost.
+    """
+    found = alice()
+    found.hold(LOBBY, attachment=1, since=SINCE, meta={})
+    found.entries[LOBBY].epoch += 2
+    raised = found.entries[LOBBY].epoch
+    found.drop(LOBBY)
+    assert found.hold(LOBBY, attachment=1, since=SINCE, meta={}).epoch > raised
+    found.drop(LOBBY)
+    assert found.hold(LOBBY, attachment=9, since=SINCE, meta={}).epoch == entry_epoch(
+        resume=found.resume, attachment=9
+    )
+
+
+def test_only_so_many_ended_entries_are_remembered() -> None:
+    """As many as a session may be in; the oldest goes first."""
+    found = alice()
+    for number in range(ROOMS_PER_SESSION_MAX + 1):
+        topic = Topic(f"default/room:{number}")
+        found.hold(topic, attachment=1, since=SINCE, meta={})
+        found.drop(topic)
+    assert len(found.ended) == ROOMS_PER_SESSION_MAX
+    assert Topic("default/room:0") not in found.ended
+
+
+def test_an_end_says_whether_anybody_could_see_the_entry() -> None:
+    """While it is not known whether the user is invisible, it counts as if it were so."""
+    found = alice()
+    found.hold(LOBBY, attachment=1, since=SINCE, meta={})
+    assert decode_end(found.end_row(LOBBY, G0, LeaveReason.LEFT).value).hidden
+    found.sure = True
+    assert not decode_end(found.end_row(LOBBY, G0, LeaveReason.LEFT).value).hidden
+    found.hidden = True
+    assert decode_end(found.end_row(LOBBY, G0, LeaveReason.LEFT).value).hidden
 
 
 def test_a_new_attachment_or_resumption_raises_the_epoch() -> None:

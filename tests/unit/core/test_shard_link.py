@@ -108,6 +108,14 @@ def test_a_topic_that_is_wanted_and_given_up_within_one_flush_is_only_given_up()
     assert bodies(sent(link, 5)) == [Operations(EMPTY, EMPTY, [OTHER], [LOBBY])]
 
 
+def test_a_replica_is_asked_once_what_it_has_seen() -> None:
+    """Though there is nothing else to say."""
+    link = attached_link()
+    link.ask_seen(Instant(5))
+    assert bodies(sent(link, 5)) == [Operations(EMPTY, EMPTY, [], [], ask_seen=True)]
+    assert sent(link, 9) == []
+
+
 def test_nothing_goes_out_while_no_replica_is_attached() -> None:
     """It gathers, and nothing is due but the announcement."""
     link = lost_link()

@@ -11,7 +11,7 @@ from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.limits import ENTRIES_PER_PART_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.topic_view import TopicView, Waiting, entry_ref
-from presence_actors.core.values import EntryStatus
+from presence_actors.core.values import EndValue, EntryStatus, encode_value
 from presence_actors.core.vocabulary import Diff, Entry, Leave, Quality
 from tests.unit.core.building import (
     LOBBY,
@@ -227,6 +227,48 @@ def test_a_row_that_lives_again_is_no_forgotten_end(monkeypatch: pytest.MonkeyPa
     found.merge(PRESENCE, entry("alice", written=3))
     found.merge(PRESENCE, end(bob, written=4))
     assert set(found.rows[PRESENCE]) == {alice.key, bob.key}
+
+
+def test_a_continuation_names_nobody_who_could_not_be_seen() -> None:
+    """Neither who is invisible, nor who ended so."""
+    hidden, ended = entry("alice", written=5, hidden=True), entry("bob", written=6, hidden=True)
+    over = end(ended, written=7)._replace(value=encode_value(EndValue("left", hidden=True)))
+    found = view(hidden, over)
+    seen = VersionVector({hidden.origin: stamp(1)})
+    assert found.resumption(seen, "c") == Diff(topic="room:lobby", resumed=True, cursor="c")
+    found.note_resumed(CLIENT, seen, WallMs(WALL + 100))
+    later = entry("carol", written=8, hidden=True)
+    found.merge(PRESENCE, later)
+    assert found.take_diff() is None
+    assert found.take_unknown_leaves(NOTHING) is None
+
+
+def test_who_is_no_longer_ahead_gets_the_check_of_all_who_are_here_once() -> None:
+    """It depends on what everybody may see, and on nothing else."""
+    alice, bob = entry("alice"), entry("bob")
+    found = view(alice, bob, entry("eve", hidden=True))
+    found.note_resumed(CLIENT, NOTHING, WallMs(WALL + 1))
+    found.take_unknown_leaves(NOTHING)
+    assert found.take_check() is None
+    found.take_unknown_leaves(VersionVector({alice.origin: stamp(1)}))
+    both = int(entry_ref(alice.key), 16) ^ int(entry_ref(bob.key), 16)
+    assert found.take_check() == ([CLIENT], Diff(topic="room:lobby", check=f"{both:x}"))
+    assert found.take_check() is None
+    assert not found.is_ahead
+
+
+def test_subscribers_are_told_apart_by_what_they_had_seen_elsewhere() -> None:
+    """Whoever had seen the same shares a frame."""
+    found = view()
+    seen = VersionVector({entry().origin: stamp(5)})
+    other = ConnectionId(CLIENT + 1)
+    found.note_resumed(CLIENT, seen, WallMs(WALL + 100))
+    found.note_resumed(other, seen, WallMs(WALL + 200))
+    third = ConnectionId(CLIENT + 2)
+    assert list(found.by_seen([CLIENT, third, other])) == [
+        ([CLIENT, other], seen),
+        ([third], None),
+    ]
 
 
 # Subscribers that know more than we do.

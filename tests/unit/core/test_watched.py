@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,6 +150,21 @@ def test_a_diff_without_a_state_to_continue_from_is_ignored() -> None:
     assert picture.take_diff(Diff(topic=ROOM, joins=[entry("0")])) == []
     assert picture.take_diff(Diff(topic="room:other", joins=[entry("0")])) == []
     assert picture.entries(ROOM) == {}
+
+
+def test_a_picture_is_wrong_if_its_check_is_not_the_gateways() -> None:
+    """Before the first snapshot nothing is wrong, and refs that are no numbers are."""
+    picture = watched()
+    check = Diff(topic=ROOM, check="11")
+    assert not picture.is_wrong(check)
+    picture.take_snap(Snap(topic=ROOM, state=[entry("17"), entry("6")]))
+    assert not picture.is_wrong(check)
+    assert not picture.is_wrong(Diff(topic=ROOM))
+    assert not picture.is_wrong(Diff(topic="room:other", check="1"))
+    assert picture.is_wrong(Diff(topic=ROOM, check="17"))
+    strange = msgspec.structs.replace(entry("0"), ref="no number")
+    picture.take_snap(Snap(topic=ROOM, state=[strange]))
+    assert picture.is_wrong(check)
 
 
 def test_who_is_missing_in_a_snapshot_left_for_an_unknown_reason() -> None:

@@ -142,17 +142,54 @@ def test_a_large_room_comes_in_parts() -> None:
     ]
 
 
-def test_not_every_diff_has_a_cursor_but_one_in_a_second_has() -> None:
-    """A cursor costs bytes, and is good for longer."""
+def test_each_diff_has_the_cursor_of_what_it_tells() -> None:
+    """With an older one, a replica that is behind would tell it again, in an older state."""
     stage = Stage()
     carol = watcher(stage)
-    cursors = []
-    for number in range(6):
+    for number in range(3):
         written(stage, entry(f"u{number}"))
         diff = only(stage.passes(300), carol)
         assert isinstance(diff, Diff)
-        cursors.append(diff.cursor is not None)
-    assert cursors == [True, False, False, False, True, False]
+        (seen,) = read_cursor(diff.cursor).values()
+        newest = max(stage.replica.vector.items(), key=lambda component: component[1])
+        assert seen.covers(*newest)
+
+
+def test_the_cursor_of_who_resumed_does_not_fall_behind_what_it_had_seen() -> None:
+    """Its gateway may be behind that; the next one must not tell it again."""
+    stage = Stage()
+    plain = watcher(stage)
+    carol = stage.enters("carol")
+    elsewhere = VersionVector({entry(origin=W1).origin: stamp(stage.at + 5)})
+    shard = next(iter(read_cursor(cursor_of(0))))
+    known = write_cursor({shard: elsewhere})
+    stage.says(carol, Sub(topics=["room:lobby"], cursor=known))
+    resumed = only(stage.ticks(), carol)
+    assert isinstance(resumed, Diff)
+    assert read_cursor(resumed.cursor)[shard].dominates(elsewhere)
+    written(stage, entry("bob"))
+    diffs = {
+        effect.connections[0]: effect.message
+        for effect in stage.ticks()
+        if isinstance(effect, Deliver) and isinstance(effect.message, Diff)
+    }
+    cursors = {who: read_cursor(diff.cursor)[shard] for who, diff in diffs.items()}
+    assert cursors[carol].dominates(elsewhere)
+    assert not cursors[plain].dominates(elsewhere)
+
+
+def test_who_resumed_is_told_a_check_once_we_have_seen_all_that_it_can_have() -> None:
+    """The replica is asked how far it has come, since where nothing changes it does not say."""
+    stage = Stage()
+    written(stage, entry("bob"))
+    carol = stage.enters("carol")
+    stage.says(carol, Sub(topics=["room:lobby"], cursor=cursor_of(0)))
+    stage.ticks()
+    stage.replica.clock = stamp(stage.at + 2 * KNOBS.drift_ms_max)
+    stage.passes(KNOBS.drift_ms_max + 2 * KNOBS.gossip_idle_ms + 2 * KNOBS.flush_ms)
+    stage.hears(stage.replica.says())
+    check = only(stage.ticks(), carol)
+    assert check == Diff(topic="room:lobby", check=f"{int(ref('bob'), 16):x}")
 
 
 def test_who_subscribes_again_gets_the_whole_again() -> None:
