@@ -47,6 +47,7 @@ def test_a_room_can_be_polled(play: Play) -> None:
                 "cursor": None,
                 "leaves": [],
                 "resumed": False,
+                "check": None,
                 "next": None,
             }
             assert headers["Cache-Control"] == "private, no-cache"
