@@ -3,9 +3,11 @@
 Three maps take the same steps: the naive one; one by rows, a few at a time; one by encoded packed
 deltas, in whole batches.  The hash of the latter two is a poor one, so that keys crowd into the
 same buckets with the same tags.  Whatever comes (writes, batches with a key twice, parts that no
-vector covers yet, replaced origins, forgotten tombstones and origins, growth, reuse of rows), all
-three say the same.
+vector covers yet, replaced origins, forgotten tombstones and origins, growth, reuse of rows,
+restarts from old snapshots, clocks that are ahead, damaged bytes), all three say the same.
 """
+
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from crdt import (
     REMOVED,
     BaseNotSeen,
+    CrdtError,
     Delta,
     Handles,
     Key,
@@ -25,6 +28,7 @@ from crdt import (
     Row,
     Rows,
     Stamp,
+    StampTooFar,
     VersionVector,
     pack_stamp,
 )
@@ -76,15 +80,21 @@ class MapsInStep(RuleBasedStateMachine):
         """Empty maps; one of them may have room in advance."""
         self.written: dict[tuple[Origin, Stamp], Row] = {}
         self.naive = NaiveMap(drift_ms_max=DRIFT_MS_MAX)
+        self.capacity = capacity
+        self.snapshots = [self.naive]
+        self.my_clock = pack_stamp(100, 0)
+        self.start_empty()
+
+    def start_empty(self) -> None:
+        """The maps in columns have nothing, and nobody has read their log or has a handle."""
         self.by_row, self.by_batch = (
             LWWMap(drift_ms_max=DRIFT_MS_MAX, hasher=PoorHasher(), capacity=room)
-            for room in (0, capacity)
+            for room in (0, self.capacity)
         )
         self.positions = [0]
         #: {handle: key} of all that were ever given out, and the leases that hold.
         self.handed_out: dict[tuple[int, int], Key] = {}
         self.leases: dict[Key, int] = {}
-        self.my_clock = pack_stamp(100, 0)
 
     def all_apply(self, delta: Delta, whole: tuple[Origin, ...] = ()) -> None:
         """All three merge a delta, and say the same of it."""
@@ -141,6 +151,46 @@ class MapsInStep(RuleBasedStateMachine):
         origins = tuple(sorted(whole))
         target = VersionVector({origin: vector[origin] for origin in origins}).merge(new)
         self.all_apply(delta_of(consistent(drawn, self.written), new=target), origins)
+
+    @rule()
+    def snapshot(self) -> None:
+        """The state is kept, for a start that may come much later."""
+        self.snapshots.append(deepcopy(self.naive))
+
+    @rule(which=st.integers(0, 50))
+    def restart(self, which: int) -> None:
+        """All begin again from an old snapshot, or from nothing: rows, vector, and a fresh log."""
+        old = self.snapshots[which % len(self.snapshots)]
+        self.naive = NaiveMap(drift_ms_max=DRIFT_MS_MAX)
+        self.start_empty()
+        rows = [old.rows[key] for key in sorted(old.rows)]
+        self.all_apply(delta_of(rows, new=old.vector))
+
+    @rule(drawn=st.lists(rows, max_size=8), ahead=st.integers(1, 9), where=st.integers(0, 2))
+    def hear_a_clock_that_is_ahead(self, drawn: list[Row], ahead: int, where: int) -> None:
+        """A stamp beyond the drift bound in a row, a vector or a clock: all of it is refused."""
+        far = pack_stamp(WALL_MS + DRIFT_MS_MAX + ahead, 0)
+        row = Row(KEYS[0], far, MINE, 9, 1, "", b"")
+        batch = Rows.of([*consistent(drawn, self.written), *([row] if where == 0 else [])])
+        new = VersionVector({MINE: far} if where == 1 else {})
+        delta = Delta(VersionVector(), new, batch, far if where > 1 else Stamp(1))
+        packed = self.by_batch.pack(delta).encode()
+        for take in (
+            lambda: self.naive.apply(delta, wall_ms=WALL_MS),
+            lambda: self.by_row.apply(delta, wall_ms=WALL_MS),
+            lambda: self.by_batch.columns.apply_encoded(packed, wall_ms=WALL_MS),
+        ):
+            with pytest.raises(StampTooFar):
+                take()
+
+    @rule(drawn=st.lists(rows, max_size=8), data=st.binary(max_size=60), cut=st.integers(0, 400))
+    def hear_damaged_bytes(self, drawn: list[Row], data: bytes, cut: int) -> None:
+        """No beginning of a delta and no other bytes pass for one, and nothing changes."""
+        delta = delta_of(consistent(drawn, self.written), new=VersionVector())
+        whole = self.by_batch.pack(delta).encode()
+        for wrong in (whole[: cut % len(whole)], whole + data + b"\x00", b"\x02" + data, data):
+            with pytest.raises(CrdtError):
+                self.by_batch.columns.apply_encoded(wrong, wall_ms=WALL_MS)
 
     @rule(chosen=st.lists(keys, min_size=1, max_size=30), status=statuses)
     def write_by_hash(self, chosen: list[Key], status: int) -> None:
