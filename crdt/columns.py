@@ -14,9 +14,10 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
+import msgpack
 import numpy as np
 
-from crdt.errors import DecodeError
+from crdt.errors import CrdtError, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,39 @@ _DTYPE_OF_WIDTH: Final = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 #: More than any message can hold; keeps sums of lengths far from overflow.
 _LENGTH_MAX: Final = 1 << 40
 _NUMBER_MAX: Final = (1 << 64) - 1
+
+
+def encode_map(fields: dict[str, object], *, version: int, what: str) -> bytes:
+    """A message: a version byte, and one MessagePack map."""
+    try:
+        body: bytes = msgpack.packb(fields, use_bin_type=True)
+    except UnicodeEncodeError as error:
+        raise CrdtError(
+            what,
+            f"a string cannot be written as UTF-8 ({error.reason})",
+            "refuse such strings where they come in",
+        ) from error
+    return bytes((version,)) + body
+
+
+def decode_map(data: bytes, *, version: int, size_max: int, what: str) -> object:
+    """What `encode_map` wrote, in time and memory in proportion to ``data``, whatever it says."""
+    if len(data) > size_max:
+        raise DecodeError(what, f"{len(data)} bytes are more than {size_max}")
+    if not data or data[0] != version:
+        raise DecodeError(what, f"it does not begin with version {version}")
+    try:
+        # No arrays and no extensions: an array is allocated at the length that it claims.
+        obj: object = msgpack.unpackb(
+            memoryview(data)[1:],
+            raw=False,
+            strict_map_key=True,
+            max_array_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise DecodeError(what, f"no MessagePack map ({type(error).__name__})") from error
+    return obj
 
 
 def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int]) -> bytes:

@@ -21,10 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-import msgpack
-
-from crdt.columns import read_map
-from crdt.errors import CrdtError, DecodeError
+from crdt.columns import decode_map, encode_map, read_map
+from crdt.errors import DecodeError
 from crdt.hlc import STAMP_MAX, Stamp
 from crdt.rows import Rows
 from crdt.version_vector import VersionVector
@@ -102,15 +100,7 @@ class Delta:
 
     def encode(self) -> bytes:
         """The delta as bytes; equal deltas give equal bytes."""
-        try:
-            body: bytes = msgpack.packb(self.to_wire(), use_bin_type=True)
-        except UnicodeEncodeError as error:
-            raise CrdtError(
-                "Delta.encode",
-                f"a string cannot be written as UTF-8 ({error.reason})",
-                "refuse such strings where they come in",
-            ) from error
-        return bytes((DELTA_VERSION,)) + body
+        return encode_map(self.to_wire(), version=DELTA_VERSION, what="delta")
 
     @classmethod
     def decode(cls, data: bytes, *, size_max: int = DELTA_SIZE_MAX) -> Self:
@@ -121,19 +111,6 @@ class Delta:
         Raises:
             DecodeError: ``data`` is anything else, or longer than ``size_max``.
         """
-        if len(data) > size_max:
-            raise DecodeError("delta", f"{len(data)} bytes are more than {size_max}")
-        if not data or data[0] != DELTA_VERSION:
-            raise DecodeError("delta", f"it does not begin with version {DELTA_VERSION}")
-        try:
-            # No arrays and no extensions: an array is allocated at the length that it claims.
-            obj: object = msgpack.unpackb(
-                memoryview(data)[1:],
-                raw=False,
-                strict_map_key=True,
-                max_array_len=0,
-                max_ext_len=0,
-            )
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise DecodeError("delta", f"no MessagePack map ({type(error).__name__})") from error
-        return cls.from_wire(obj)
+        return cls.from_wire(
+            decode_map(data, version=DELTA_VERSION, size_max=size_max, what="delta")
+        )

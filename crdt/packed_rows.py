@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-import msgpack
 import numpy as np
 
 from crdt.columns import (
+    decode_map,
+    encode_map,
     read_blobs,
     read_count,
     read_map,
@@ -29,7 +30,7 @@ from crdt.columns import (
     write_table,
     write_texts,
 )
-from crdt.errors import CrdtError, DecodeError
+from crdt.errors import DecodeError
 from crdt.hlc import STAMP_MAX, Origin, Stamp
 from crdt.key_hash import KeyHasher
 from crdt.rows import ROWS_MAX, Key, Rows
@@ -218,15 +219,7 @@ class PackedDelta:
             "clock": int(self.clock),
             "rows": self.rows.to_wire(),
         }
-        try:
-            body: bytes = msgpack.packb(fields, use_bin_type=True)
-        except UnicodeEncodeError as error:
-            raise CrdtError(
-                "PackedDelta.encode",
-                f"a string cannot be written as UTF-8 ({error.reason})",
-                "refuse such strings where they come in",
-            ) from error
-        return bytes((PACKED_VERSION,)) + body
+        return encode_map(fields, version=PACKED_VERSION, what="packed delta")
 
     @classmethod
     def decode(cls, data: bytes, *, size_max: int = PACKED_SIZE_MAX) -> Self:
@@ -237,23 +230,7 @@ class PackedDelta:
         Raises:
             DecodeError: ``data`` is anything else, or longer than ``size_max``.
         """
-        if len(data) > size_max:
-            raise DecodeError("packed delta", f"{len(data)} bytes are more than {size_max}")
-        if not data or data[0] != PACKED_VERSION:
-            raise DecodeError("packed delta", f"it does not begin with version {PACKED_VERSION}")
-        try:
-            # No arrays and no extensions: an array is allocated at the length that it claims.
-            obj: object = msgpack.unpackb(
-                memoryview(data)[1:],
-                raw=False,
-                strict_map_key=True,
-                max_array_len=0,
-                max_ext_len=0,
-            )
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise DecodeError(
-                "packed delta", f"no MessagePack map ({type(error).__name__})"
-            ) from error
+        obj = decode_map(data, version=PACKED_VERSION, size_max=size_max, what="packed delta")
         fields = read_map(obj, _DELTA_FIELDS, "packed delta")
         return cls(
             base=VersionVector.from_wire(fields["base"]),
