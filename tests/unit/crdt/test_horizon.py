@@ -1,6 +1,6 @@
 """The horizon: what may be forgotten, and the shortest histories that go wrong with less."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -213,3 +213,29 @@ def test_what_may_be_dropped_is_older_than_the_retention() -> None:
     """And never before the beginning of time."""
     assert stamp_wall(HORIZON.drop_before(5000)) == 5000 - HORIZON.retention_ms
     assert HORIZON.drop_before(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "horizon_by", "retention_by"),
+    [
+        ("client_lease_ms", 1, 1),
+        ("gateway_lease_ms", 1, 0),
+        ("graces_ms", 1, 1),
+        ("unreachable_ms_max", 1, 1),
+        ("drift_ms_max", 2, 2),
+        ("margin_ms", 1, 1),
+    ],
+)
+def test_each_span_lengthens_the_least_horizon_and_the_retention(
+    name: str, horizon_by: int, retention_by: int
+) -> None:
+    """None of them may be left out of the inequality: a longer span needs a longer horizon."""
+    least = replace(HORIZON, horizon_ms=100 + 10 + 50 + 200 + 2 * 20 + 10)
+    with pytest.raises(CrdtError):
+        replace(least, horizon_ms=least.horizon_ms - 1)
+    longer = {name: getattr(least, name) + 1}
+    enough = least.horizon_ms + horizon_by
+    with pytest.raises(CrdtError):
+        replace(least, **longer, horizon_ms=enough - 1)
+    beyond = replace(least, **longer, horizon_ms=enough).retention_ms - enough
+    assert beyond == least.retention_ms - least.horizon_ms + retention_by
