@@ -295,6 +295,16 @@ class Cluster:
         """End a gateway's process, as `kill_worker`."""
         self._kill(Seat(self.config.zone, "gateway", index), hard=hard)
 
+    def ask(self, seat: Seat, method: str, *arguments: object) -> Any:  # noqa: ANN401
+        """What an actor answers.
+
+        Raises:
+            Unavailable: There is no such actor, or it does not answer.
+        """
+        call = getattr(self._require(seat.actor_name), method).remote(*arguments)
+        with connection.translated(f"{seat.node_name} of cluster {self.config.zone}"):
+            return ray.get(call, timeout=_CALL_SECONDS)
+
     def supervisor_process_id(self) -> int:
         """The process of the supervisor's present life."""
         process_id: int = self._ask_supervisor("process_id")

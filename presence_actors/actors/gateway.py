@@ -33,7 +33,7 @@ class GatewayActor:
             now=self._process.born,
         )
         key = settings.token_key
-        driver = GatewayDriver(
+        self._driver = driver = GatewayDriver(
             machine,
             verifier=TokenVerifier(None if key is None else key.value),
             send_peer=self._process.send,
@@ -67,6 +67,14 @@ class GatewayActor:
     async def inspect(self) -> Inspection:
         """A picture for people."""
         return self._process.inspect()
+
+    async def drain(self, spread_ms: int) -> None:
+        """Send the clients to the other gateways, evenly over this time; take nobody in."""
+        self._driver.drain("this gateway is being emptied", spread_ms=spread_ms)
+
+    async def end_drain(self) -> None:
+        """Take clients in again."""
+        self._driver.end_drain()
 
     async def stop(self) -> None:
         """Send the clients elsewhere and close all connections."""

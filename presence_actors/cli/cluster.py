@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(status)
     app.command()(down)
+    app.command()(drain)
     app.add_typer(fault_app, name="fault")
 
 
@@ -181,6 +182,28 @@ def status(
 
     for table in tables_of(pictures, cluster.directory().retired):
         _out.print(table)
+
+
+def drain(
+    gateway: Annotated[str, typer.Argument(help="A gateway, such as g0.")],
+    *,
+    over: Annotated[str, typer.Option(help="The time over which its clients go.")] = "10s",
+    undo: Annotated[bool, typer.Option("--undo", help="Have it take clients in again.")] = False,
+    zone: Zone = "a",
+    address: Address = None,
+) -> None:
+    """Empty a gateway: its clients go to the others, and nobody hears of it."""
+    from presence_actors.actors import emptying
+
+    spread_ms = parse_duration("over", over)
+    cluster = attach(zone, address)
+    if undo:
+        say(f"{emptying.end_drain(cluster, gateway)} takes clients in again")
+        return
+    name = emptying.drain(cluster, gateway, spread_ms=spread_ms)
+    say(f"{name} sends its clients to the others, over {over}, and takes nobody in")
+    emptying.wait_until_empty(cluster, gateway, spread_ms=spread_ms)
+    say(f"{name} is empty; to have it take clients in again: presence drain {gateway} --undo")
 
 
 def down(*, zone: Zone = "a", address: Address = None) -> None:

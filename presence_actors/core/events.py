@@ -24,6 +24,7 @@ __all__ = [
     "ConnectionLost",
     "ConnectionOpened",
     "DeadlineReached",
+    "DrainCancelled",
     "DrainRequested",
     "GatewayEvent",
     "GuestConnected",
@@ -135,9 +136,18 @@ class QueryReceived(msgspec.Struct, frozen=True, tag=True):
 
 
 class DrainRequested(msgspec.Struct, frozen=True, tag=True):
-    """The gateway is to be emptied: clients go elsewhere, nobody hears of it."""
+    """The gateway is to be emptied: clients go elsewhere, nobody hears of it.
+
+    It takes nobody in from then on.
+    """
 
     reason: str
+    #: Over which time its clients are sent away, evenly; 0: all at once.
+    spread_ms: int = 0
+
+
+class DrainCancelled(msgspec.Struct, frozen=True, tag=True):
+    """The gateway may take clients in again."""
 
 
 # --- client session -----------------------------------------------------------------------------
@@ -190,6 +200,7 @@ GatewayEvent = (
     | ClientDisconnected
     | QueryReceived
     | DrainRequested
+    | DrainCancelled
     | MessagesReceived
     | ClusterChanged
     | DeadlineReached

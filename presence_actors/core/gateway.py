@@ -24,6 +24,7 @@ from presence_actors.core.attaching import Attachments
 from presence_actors.core.chance import Rng
 from presence_actors.core.choices import Choices, intent_row, intent_trouble
 from presence_actors.core.cursors import read_cursor
+from presence_actors.core.draining import Draining
 from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
     ClientConnected,
@@ -32,6 +33,7 @@ from presence_actors.core.events import (
     ClientSent,
     ClusterChanged,
     DeadlineReached,
+    DrainCancelled,
     DrainRequested,
     GatewayEvent,
     GuestConnected,
@@ -135,6 +137,7 @@ class GatewayMachine:
         self._tokens: LeaseTable[ConnectionId] = LeaseTable()
         self._polling = Polling(self._watching, knobs)
         self._choices = Choices()
+        self._draining = Draining()
         self._heartbeats = 0
         self._now = now
         self._due: Instant | None = now.instant
@@ -181,8 +184,8 @@ class GatewayMachine:
             case ClusterChanged():
                 self._gateways = dict(sorted(event.gateways.items()))
                 self._attachments.note_cluster(event, self._now)
-            case DrainRequested(reason=reason):
-                self._on_drain(reason)
+            case DrainRequested() | DrainCancelled():
+                self._on_drain(event)
             case DeadlineReached():
                 pass
 
@@ -196,7 +199,8 @@ class GatewayMachine:
 
     def _next_due(self) -> Instant:
         earliest = self._attachments.deadline()
-        for instant in (self._watching.deadline(), self._polling.deadline()):
+        parts = (self._watching, self._polling, self._draining)
+        for instant in (part.deadline() for part in parts):
             if instant is not None and instant < earliest:
                 earliest = instant
         for lease in (self._leases.deadline(), self._tokens.deadline(), self._holding.deadline()):
@@ -234,16 +238,20 @@ class GatewayMachine:
             changes_in=self._holding.changes,
             frames_out=self._watching.frames,
             deliveries_out=self._watching.deliveries,
+            draining=self._draining.reason,
         )
 
     @property
     def ready(self) -> bool:
-        """Whether every shard is attached to a replica that may vouch for absence."""
-        return self._attachments.is_ready
+        """Whether clients may be sent here: all shards may vouch, and it is not being emptied."""
+        return self._attachments.is_ready and self._draining.reason is None
 
     # Connections.
 
     def _on_connected(self, connection_id: ConnectionId, identity: Identity, lease_ms: int) -> None:
+        if self._draining.reason is not None:
+            self._send_away([connection_id])
+            return
         self._connections[connection_id] = Connection(identity, lease_ms=lease_ms)
         self._renew(connection_id)
         if identity.expires is not None:
@@ -252,6 +260,8 @@ class GatewayMachine:
     def _on_guest(self, guest: GuestConnected) -> None:
         lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
         self._on_connected(guest.connection, guest.identity, lease_ms)
+        if guest.connection not in self._connections:
+            return
         session = self._holding.seat(guest, self._now)
         self._connections[guest.connection].session = session.key
 
@@ -534,12 +544,21 @@ class GatewayMachine:
 
     # Polling and draining.
 
-    def _on_drain(self, reason: str) -> None:
-        connections = list(self._connections)
+    def _on_drain(self, event: DrainRequested | DrainCancelled) -> None:
+        if isinstance(event, DrainCancelled):
+            self._draining.end()
+            return
+        everybody, now = list(self._connections), self._now.instant
+        self._draining.begin(everybody, event.reason, spread_ms=event.spread_ms, now=now)
+
+    def _send_away(self, connections: list[ConnectionId]) -> None:
+        """The sessions go on elsewhere; until then they have their grace."""
+        reason = self._draining.reason or ""
         others = [url for name, url in self._gateways.items() if name != name_of(self._node)]
-        goaway = Goaway(reason=reason, jitter_ms=self._knobs.reconnect_jitter_ms, gateways=others)
-        if connections:
-            self._out.append(Deliver(connections, goaway))
+        # Who is sent away one after the other need not wait to come back one after the other.
+        jitter_ms = 0 if self._draining.spread_ms else self._knobs.reconnect_jitter_ms
+        goaway = Goaway(reason=reason, jitter_ms=jitter_ms, gateways=others)
+        self._out.append(Deliver(connections, goaway))
         for connection_id in connections:
             self._close(connection_id, CloseCode.DRAIN, reason)
 
@@ -550,6 +569,9 @@ class GatewayMachine:
         may_judge = not self._amnesty.holds(now.instant)
         if may_judge:
             self._run_leases()
+        away = [due for due in self._draining.take_due(now.instant) if due in self._connections]
+        if away:
+            self._send_away(away)
         self._out.extend(self._attachments.take_beats(now, may_leave=may_judge))
         for link in self._attachments.take_lost(now):
             self._attach(link)

@@ -92,6 +92,8 @@ class GatewayView(msgspec.Struct, frozen=True):
     changes_in: int
     frames_out: int
     deliveries_out: int
+    #: Why it is being emptied, or is empty and takes nobody in; None if it is not.
+    draining: str | None = None
 
 
 def zone_lags(own: ZoneId, shards: Iterable[Iterable[PeerLag]]) -> dict[ZoneId, int | None]:

@@ -22,6 +22,7 @@ from presence_actors.core.events import (
     ClientRefused,
     ClientSent,
     DeadlineReached,
+    DrainCancelled,
     DrainRequested,
     GatewayEvent,
     GuestConnected,
@@ -137,6 +138,8 @@ class GatewayDriver:
         self._ids = itertools.count(1)
         self._dirty: list[Client] = []
         self._flushing = False
+        #: Whether new connections are refused before they are ones.
+        self._drained = False
         #: What happened, by name: for /v1/stats and metrics.
         self.counts: Counter[str] = Counter()
 
@@ -165,6 +168,8 @@ class GatewayDriver:
         """Why no further connection of this address is taken now, or None."""
         if self.host.stopped:
             return "this gateway is stopping"
+        if self._drained:
+            return "this gateway is being emptied; connect to another one"
         if len(self._clients) >= self.limits.connections_max:
             return f"this gateway has {self.limits.connections_max} connections and takes no more"
         if self._unauthenticated[
@@ -269,9 +274,15 @@ class GatewayDriver:
             limits=self.limits,
         )
 
-    def drain(self, reason: str) -> None:
-        """Have the machine send its clients elsewhere, at its own pace."""
-        self.host.post(DrainRequested(reason))
+    def drain(self, reason: str, *, spread_ms: int = 0) -> None:
+        """Have the machine send its clients elsewhere, evenly over this time; take nobody in."""
+        self._drained = True
+        self.host.post(DrainRequested(reason, spread_ms))
+
+    def end_drain(self) -> None:
+        """Take clients in again."""
+        self._drained = False
+        self.host.post(DrainCancelled())
 
     def stop(self, reason: str) -> None:
         """Tell every client to go elsewhere, close all connections with 1012, stop the machine."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from presence_actors.client.events import Event, translate
 from presence_actors.config import ClusterConfig, Knobs
-from presence_actors.core.events import ConnectionLost
+from presence_actors.core.events import ConnectionLost, DrainCancelled, DrainRequested
 from presence_actors.core.ids import NodeName, zone_of
 from presence_actors.core.vocabulary import (
     ClientMessage,
@@ -125,6 +125,13 @@ class WorldStage:
     async def kill(self, name: str, *, hard: bool) -> None:
         # What differs is how fast the process is back.
         self.world.kill(self._name(name), restart_after_ms=1_500 if hard else 3_000)
+
+    async def drain(self, gateway: str, *, spread_ms: int) -> None:
+        process = self.world.processes[self._name(gateway)]
+        self.world._post(process, DrainRequested("an operator empties it", spread_ms))
+
+    async def end_drain(self, gateway: str) -> None:
+        self.world._post(self.world.processes[self._name(gateway)], DrainCancelled())
 
     async def life(self, name: str) -> str:
         process = self.world.processes[self._name(name)]

@@ -94,6 +94,14 @@ class Stage(Protocol):
         """Ends a process: `hard` by kill -9, else by the means of Ray. It is started again."""
         ...
 
+    async def drain(self, gateway: str, *, spread_ms: int) -> None:
+        """Empties a gateway: its clients go elsewhere, and it takes nobody in."""
+        ...
+
+    async def end_drain(self, gateway: str) -> None:
+        """It takes clients in again."""
+        ...
+
     async def life(self, name: str) -> str:
         """The present life of a process."""
         ...

@@ -223,6 +223,34 @@ async def a_gateway_is_killed(stage: Stage) -> None:
     assert set(watcher.who("hall")) == names
 
 
+async def a_gateway_is_drained(stage: Stage) -> None:
+    """Its people go to the other gateway, one by one; nobody hears of it; it stays empty."""
+    watcher = await stage.person("watcher", gateway=1)
+    crowd = [await stage.person(f"c{n:02}", gateway=0) for n in range(60)]
+    names = {person.name for person in crowd}
+    for person in crowd:
+        await person.join("hall")
+    await watcher.observe("hall")
+    await watcher.watch(*sorted(names))
+    await stage.until("all there", lambda: set(watcher.who("hall")) == names, within_ms=SOON_MS)
+    await stage.until("all online", lambda: all_online(watcher, names), within_ms=SOON_MS)
+    before = len(watcher.heard)
+    held = await stage.sessions_at("g1")
+    await stage.drain("g0", spread_ms=1_000)
+    try:
+
+        async def are_moved() -> bool:
+            return await stage.sessions_at("g1") >= held + len(crowd)
+
+        await until_true(stage, "all are at g1", are_moved, within_ms=SOON_MS)
+        await stage.elapse(stage.knobs.grace_connection_ms + stage.knobs.client_lease_ms)
+        assert await stage.sessions_at("g0") == 0
+        assert news_of(watcher, before) == []
+        assert set(watcher.who("hall")) == names
+    finally:
+        await stage.end_drain("g0")
+
+
 async def _change_on_both_sides(stage: Stage, everybody: list[Person]) -> None:
     alice, desk, carol, phone = everybody
     await desk.set_intent("dnd", text="left side")
@@ -318,5 +346,6 @@ STORIES: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "a_worker_is_killed_by_signal": partial(a_worker_is_killed, hard=True),
     "a_restarted_worker_says_unknown": a_restarted_worker_says_unknown,
     "a_gateway_is_killed": a_gateway_is_killed,
+    "a_gateway_is_drained": a_gateway_is_drained,
     "two_sides_of_a_cut": two_sides_of_a_cut,
 }

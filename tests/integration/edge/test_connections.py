@@ -251,6 +251,21 @@ def test_stopping_sends_everybody_elsewhere(play: Play) -> None:
     play(story)
 
 
+def test_a_gateway_that_is_drained_refuses_before_the_upgrade(play: Play) -> None:
+    """Until that is called off."""
+
+    async def story() -> None:
+        async with Gateway() as gateway:
+            client, _ = await gateway.greet()
+            gateway.driver.drain("deploy", spread_ms=1_000)
+            assert await gateway.refusal() == 503
+            assert await client.is_served()
+            gateway.driver.end_drain()
+            assert await gateway.refusal() == 101
+
+    play(story)
+
+
 def test_a_machine_that_breaks_takes_nobody_in(play: Play) -> None:
     """Its driver says so once; new connections are sent to another gateway."""
 

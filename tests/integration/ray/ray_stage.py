@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from presence_actors.actors import local_ray
+from presence_actors.actors import emptying, local_ray
 from presence_actors.actors.apart import ClusterApart
 from presence_actors.actors.cluster import Cluster
 from presence_actors.actors.directory import Inspection
@@ -156,6 +156,12 @@ class RayStage:
         cluster = self._zone(zone)
         end = cluster.kill_worker if short.startswith("w") else cluster.kill_gateway
         await asyncio.to_thread(end, int(short[1:]), hard=hard)
+
+    async def drain(self, gateway: str, *, spread_ms: int) -> None:
+        await asyncio.to_thread(emptying.drain, self._cluster, gateway, spread_ms=spread_ms)
+
+    async def end_drain(self, gateway: str) -> None:
+        await asyncio.to_thread(emptying.end_drain, self._cluster, gateway)
 
     async def life(self, name: str) -> str:
         picture = await self._look(name)

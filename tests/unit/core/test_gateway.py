@@ -5,9 +5,16 @@ from __future__ import annotations
 import pytest
 
 from crdt import Row, Rows
-from presence_actors.core.effects import CloseClient, Deliver
-from presence_actors.core.events import ClientRefused, DrainRequested, MessagesReceived
-from presence_actors.core.ids import ConnectionId, SessionId, UserId
+from presence_actors.core.effects import CloseClient, Deliver, Send
+from presence_actors.core.events import (
+    ClientConnected,
+    ClientRefused,
+    ClientSent,
+    DrainCancelled,
+    DrainRequested,
+    MessagesReceived,
+)
+from presence_actors.core.ids import ConnectionId, Namespace, SessionId, UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.limits import (
     BAD_FRAMES_MAX,
@@ -26,6 +33,7 @@ from presence_actors.core.vocabulary import (
     ErrorCode,
     Goaway,
     Hello,
+    Identity,
     Intent,
     Ok,
     Patch,
@@ -250,6 +258,36 @@ def test_a_drained_gateway_sends_its_clients_to_the_others_and_ends_no_session()
     assert ends(stage) == []
     assert stage.machine.inspect().lingering == 2
     assert stage.happens(DrainRequested("deploy")) == []
+
+
+def test_a_drained_gateway_takes_nobody_in_until_it_is_told_to() -> None:
+    """Who comes nevertheless is sent on; before 2026-11-24 it was welcomed."""
+    stage = Stage()
+    stage.happens(DrainRequested("deploy", spread_ms=1_000))
+    assert stage.machine.inspect().ready is False
+    late = ConnectionId(77)
+    identity = Identity(Namespace("default"), UserId("late"))
+    assert stage.happens(ClientConnected(late, identity)) == [
+        Deliver([late], Goaway(reason="deploy", gateways=["ws://g1"])),
+        CloseClient(late, CloseCode.DRAIN, "deploy"),
+    ]
+    assert stage.happens(ClientSent(late, Hello())) == []
+    assert stage.machine.inspect().connections == 0
+    assert stage.machine.inspect().draining == "deploy"
+    stage.happens(DrainCancelled())
+    assert stage.machine.inspect().ready
+    assert stage.enters("alice")
+
+
+def test_clients_are_sent_away_one_after_the_other_and_need_not_wait_to_come_back() -> None:
+    """The spread is in the times of the closes, so none is in the way back."""
+    stage = Stage()
+    alice, bob = stage.enters(), stage.enters("bob")
+    first = stage.happens(DrainRequested("deploy", spread_ms=1_000))
+    goaway = Goaway(reason="deploy", gateways=["ws://g1"])
+    assert first == [Deliver([alice], goaway), CloseClient(alice, CloseCode.DRAIN, "deploy")]
+    second = [effect for effect in stage.passes(500) if not isinstance(effect, Send)]
+    assert second == [Deliver([bob], goaway), CloseClient(bob, CloseCode.DRAIN, "deploy")]
 
 
 # -------------------------------------------------------------------------------------------- rooms
