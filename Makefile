@@ -95,9 +95,14 @@ test-browser: $(STAMP)  ## the page in headless Chromium, during a real cut of t
 coverage: $(STAMP)  ## unit and property together; fails below the number in pyproject.toml
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered $(DECIDES) tests/property $(ARGS)
 
-soak: $(STAMP)  ## the laws with 200 times the examples, and the stories that run long
+sim: $(STAMP)  ## whole clusters, broken at random, and every seed that found something (ARGS="--seeds 200")
+	$(BIN)/presence sim --jobs 2 $(ARGS)
+	$(BIN)/presence sim --jobs 2 --seeds-from tests/simulation/regressions.txt
+
+soak: $(STAMP)  ## the laws with 200 times the examples, the stories that run long, 10,000 seeds
 	HYPOTHESIS_PROFILE=soak $(PYTEST) $(PARALLEL) -m "soak or not soak" --timeout=3600 \
 	  tests/property tests/simulation $(ARGS)
+	$(BIN)/presence sim --jobs 2 --seeds 10000
 
 bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE")
 	$(BIN)/python -m benchmarks.bench_cluster $(ARGS)

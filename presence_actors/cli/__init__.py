@@ -11,7 +11,7 @@ from typing import Final
 import typer
 
 from presence_actors import demo
-from presence_actors.cli import cluster, people, zones
+from presence_actors.cli import cluster, people, sim, zones
 from presence_actors.errors import ConfigError, PresenceError, UsageError
 
 #: For what the caller got wrong; 1 is for what went wrong.
@@ -28,6 +28,7 @@ app = typer.Typer(
 cluster.register(app)
 people.register(app)
 zones.register(app)
+sim.register(app)
 demo.register(app)
 
 

@@ -11,7 +11,7 @@ Four conversations:
 
 * worker and worker of another zone: `ZoneReport`, who is where.
 
-Messages of one turn to one node travel in one frame (`PeerFrame`).
+Messages of one turn to one node travel in one frame (`wire.peer`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ __all__ = [
     "GossipDelta",
     "HolderReport",
     "Operations",
-    "PeerFrame",
     "PeerMessage",
     "Reach",
     "Segment",
@@ -223,10 +222,3 @@ class Segment(msgspec.Struct, frozen=True, tag=True):
 PeerMessage = (
     GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment | ZoneReport
 )
-
-
-class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
-    """All messages of one turn from one node to another."""
-
-    version: int
-    messages: list[PeerMessage]

@@ -181,6 +181,16 @@ class ReplicaMachine:
         ]
 
     @property
+    def shard(self) -> ShardId:
+        """The shard that this is a replica of."""
+        return self._shard
+
+    @property
+    def node(self) -> NodeId:
+        """The process that it lives in."""
+        return self._node
+
+    @property
     def is_ready(self) -> bool:
         """Whether this replica may vouch for absence."""
         return self._ready_at is not None

@@ -265,6 +265,21 @@ class SessionMachine:
 
     # --- what the application may read ----------------------------------------------------------
 
+    @property
+    def phase(self) -> Phase:
+        """Where the session is in the life of its connections."""
+        return self._phase
+
+    @property
+    def session(self) -> SessionId | None:
+        """The session's name, once a gateway has given it one."""
+        return self._session
+
+    @property
+    def rooms(self) -> list[str]:
+        """The rooms that the session is in, or has asked to be in."""
+        return self._orders.rooms
+
     def who(self, topic: str) -> dict[UserId, list[Entry]]:
         """The users in a watched room, each with their devices."""
         return self._watched.who(topic)

@@ -92,9 +92,16 @@ class ShardStore:
         vector = self.presence.vector
         for node in peers:
             self._heard.meet(Origin(node), now)
+        heard = {
+            name_of(origin)
+            for origin, _ in vector.items()
+            if not self._heard.is_silent(origin, now, after_ms=after_ms)
+        }
+        # Of a peer whose new life is heard by way of others, the old one need not be waited for.
+        expected = [Origin(node) for node in peers if name_of(node) not in heard]
         return {
             NodeId(origin): WallMs(stamp_wall(vector[origin]))
-            for origin in sorted({*self.origins(), *(Origin(node) for node in peers)})
+            for origin in sorted({*self.origins(), *expected})
             if origin != self._origin and self._heard.is_silent(origin, now, after_ms=after_ms)
         }
 

@@ -69,6 +69,8 @@ class Client:
         self.told: list[tuple[int, Presence]] = []
         self.answers: dict[RequestId, Ok | Err] = {}
         self.frozen = False
+        #: Whether there is a way to any gateway.
+        self.reachable = True
         #: What reached the device while it slept, in order.
         self._asleep: list[Callable[[], None]] = []
         self.closed = False

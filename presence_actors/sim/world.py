@@ -15,8 +15,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, product
 from random import Random
 from typing import Final
 
@@ -38,6 +37,7 @@ from presence_actors.core.events import (
     ConnectionLost,
     ConnectionOpened,
     DeadlineReached,
+    DrainRequested,
     GatewayEvent,
     MessagesReceived,
     PeerLinked,
@@ -49,7 +49,6 @@ from presence_actors.core.gateway import GatewayMachine
 from presence_actors.core.ids import (
     ConnectionId,
     Namespace,
-    NodeId,
     NodeName,
     RequestId,
     UserId,
@@ -65,8 +64,11 @@ from presence_actors.core.vocabulary import (
     ServerMessage,
 )
 from presence_actors.core.worker import WorkerMachine
+from presence_actors.errors import RemoteProtocolError
 from presence_actors.sim.client import Client
+from presence_actors.sim.clocks import WallClocks
 from presence_actors.sim.network import Faults, Frame, Network
+from presence_actors.sim.process import Process, Zombies, new_machine
 from presence_actors.wire.native import decode_client, decode_server, encode_server
 from presence_actors.wire.refusals import FrameRefused
 
@@ -78,23 +80,6 @@ _WALL_START: Final = 1_700_000_000_000
 _INSTANT_START: Final = 5_000
 _LATENCY_MS: Final = 1
 _LOST: Final = 1006
-
-
-@dataclass(slots=True)
-class _Process:
-    """A worker or a gateway: one life of a process, or the lack of one."""
-
-    name: NodeName
-    node: NodeId
-    machine: WorkerMachine | GatewayMachine
-    alive: bool = True
-    wake_at: Instant | None = None
-    #: Clients by connection, for a gateway.
-    clients: dict[ConnectionId, Client] = field(default_factory=dict)
-    #: What came in while it was paused; None while it runs.
-    inbox: list[GatewayEvent | WorkerEvent] | None = None
-    #: How many events it has handled since its machine was checked.
-    unchecked: int = 0
 
 
 class World:
@@ -130,19 +115,21 @@ class World:
         self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
         self._order = count()
         self._connections = count(1)
-        self._network = Network(self.random)
-        #: {process name: how far its wall clock is ahead}.
-        self._ahead_ms: dict[NodeName, int] = {}
+        self.network = Network(self.random)
+        self._clocks = WallClocks()
         self._trace = hashlib.blake2b(digest_size=16)
-        self.processes: dict[NodeName, _Process] = {}
+        self.processes: dict[NodeName, Process] = {}
         self.clients: list[Client] = []
         #: {connection: the life of a gateway that it leads to}, dead ones, too.
-        self._serving: dict[ConnectionId, _Process] = {}
+        self._serving: dict[ConnectionId, Process] = {}
         self.answers: dict[RequestId, Answer] = {}
         self._requests = count(1)
         self.frames_carried = 0
         #: Events that machines have handled, those of clients among them.
         self.events_handled = 0
+        #: Frames between processes that arrived damaged and were not taken for anything.
+        self.frames_refused = 0
+        self._zombies = Zombies()
         for zone in self.zones:
             for index in range(config.workers):
                 # A zone that joins others has something to learn before it may speak.
@@ -164,11 +151,11 @@ class World:
     def now_at(self, name: NodeName) -> Now:
         """The time as the clocks of a process have it."""
         wall = _WALL_START - _INSTANT_START + self.instant
-        return Now(self.instant, WallMs(wall + self._ahead_ms.get(name, 0)))
+        return Now(self.instant, WallMs(wall + self._clocks.ahead_ms(name, self.instant)))
 
-    def set_clock(self, name: NodeName, *, ahead_ms: int) -> None:
+    def set_clock(self, name: NodeName, *, ahead_ms: int, drift_ppm: int = 0) -> None:
         """The wall clock of a process, and of its later lives, is wrong by this from now on."""
-        self._ahead_ms[name] = ahead_ms
+        self._clocks.set(name, self.instant, ahead_ms=ahead_ms, drift_ppm=drift_ppm)
 
     @property
     def trace_hash(self) -> str:
@@ -208,27 +195,8 @@ class World:
     def _start(self, name: NodeName, *, first: bool) -> None:
         now = self.now_at(name)
         node = mint_node_id(name, start_wall_ms=now.wall, random_64=self.random.getrandbits(64))
-        config = self.config
-        machine: WorkerMachine | GatewayMachine
-        if name.partition("/")[2].startswith("w"):
-            machine = WorkerMachine(
-                node,
-                shards=config.shards,
-                replicas=config.replicas,
-                knobs=config.knobs,
-                first=first,
-                now=now,
-            )
-        else:
-            machine = GatewayMachine(
-                node,
-                shards=config.shards,
-                replicas=config.replicas,
-                knobs=config.knobs,
-                rng=Random(self.random.getrandbits(64)),
-                now=now,
-            )
-        self.processes[name] = _Process(name, node, machine)
+        machine = new_machine(node, self.config, self.random, first=first, now=now)
+        self.processes[name] = Process(name, node, machine)
 
     def _tell_cluster(self) -> None:
         for process in list(self.processes.values()):
@@ -284,18 +252,38 @@ class World:
             self._lose(client, _LOST, "the gateway died")
         process.clients.clear()
         if restart_after_ms is not None:
-            self.at(Instant(self.instant + restart_after_ms), lambda: self._restart(name))
+            self.at(Instant(self.instant + restart_after_ms), lambda: self.start(name))
+
+    def start(self, name: NodeName) -> None:
+        """A new life of a dead process, which knows nothing; of a live one none."""
+        if not self.processes[name].alive:
+            self._restart(name)
 
     def _restart(self, name: NodeName) -> None:
         self._start(name, first=False)
-        process = self.processes[name]
-        self._post(process, self._cluster(zone_of(name)))
-        if isinstance(process.machine, WorkerMachine):
-            # Workers of other zones dial it anew.
-            for other in list(self.processes.values()):
-                far = zone_of(other.name) != zone_of(name)
-                if far and other.alive and isinstance(other.machine, WorkerMachine):
-                    self._introduce(name, other.name)
+        self._post(self.processes[name], self._cluster(zone_of(name)))
+        self.relink(name)
+
+    def relink(self, *names: NodeName) -> None:
+        """Links between these workers and all others open anew, as after a cut."""
+        workers = [name for name, one in self.processes.items() if "/w" in name and one.alive]
+        for name, other in product([name for name in names if name in workers], workers):
+            if name != other:
+                self._introduce(name, other)
+
+    def split_life(self, name: NodeName) -> None:
+        """A new life of a process begins while the old one runs on, until `end_zombie`."""
+        self._zombies.add(self.processes[name], list(self.processes), self.random)
+        self._restart(name)
+
+    def end_zombie(self, name: NodeName) -> None:
+        """The older life ends; who was linked to it dials the present one."""
+        self._zombies.end(name)
+        self.relink(name)
+
+    def drain(self, name: NodeName) -> None:
+        """An operator wants the gateway empty."""
+        self._post(self.processes[name], DrainRequested("an operator asked for it"))
 
     def pause(self, name: NodeName) -> None:
         """The process stands still: what comes in waits, and no deadline wakes it."""
@@ -309,15 +297,14 @@ class World:
             self._post(process, event)
         self._post(process, DeadlineReached())
 
-    def _post(self, process: _Process, event: GatewayEvent | WorkerEvent) -> None:
-        if not process.alive or self.processes.get(process.name) is not process:
+    def _post(self, process: Process, event: GatewayEvent | WorkerEvent) -> None:
+        if not process.alive:
             return
         if process.inbox is not None:
             process.inbox.append(event)
             return
         self.events_handled += 1
-        now = self.now_at(process.name)
-        machine = process.machine
+        now, machine = self.now_at(process.name), process.machine
         if isinstance(machine, WorkerMachine):
             known = MessagesReceived | ClusterChanged | DeadlineReached | PeerLinked
             if not isinstance(event, known):
@@ -345,7 +332,7 @@ class World:
             if not client.closed:
                 client.machine.check()
 
-    def _rewake(self, process: _Process) -> None:
+    def _rewake(self, process: Process) -> None:
         deadline = process.machine.deadline()
         if deadline is None:
             return
@@ -354,7 +341,7 @@ class World:
             process.wake_at = due
             self.at(due, lambda: self._wake(process, due))
 
-    def _wake(self, process: _Process, due: Instant) -> None:
+    def _wake(self, process: Process, due: Instant) -> None:
         if process.wake_at != due:
             return
         process.wake_at = None
@@ -366,7 +353,7 @@ class World:
         else:
             self._rewake(process)
 
-    def _carry_out(self, process: _Process, effect: GatewayEffect) -> None:
+    def _carry_out(self, process: Process, effect: GatewayEffect) -> None:
         match effect:
             case Send(to=to, messages=messages):
                 self._send(process, to, messages)
@@ -385,13 +372,13 @@ class World:
         """Nobody on the left hears anybody on the right, and (unless one-way) the reverse."""
         for one in left:
             for other in right:
-                self._network.cut(other, one)
+                self.network.cut(other, one)
                 if not one_way:
-                    self._network.cut(one, other)
+                    self.network.cut(one, other)
 
     def heal(self) -> None:
         """Everybody hears everybody."""
-        self._network.heal()
+        self.network.heal()
 
     def heal_between(
         self, left: list[NodeName], right: list[NodeName], *, one_way: bool = False
@@ -399,31 +386,43 @@ class World:
         """Those on the left hear those on the right, and (unless one-way) the reverse."""
         for one in left:
             for other in right:
-                self._network.join(other, one)
+                self.network.join(other, one)
                 if not one_way:
-                    self._network.join(one, other)
+                    self.network.join(one, other)
 
     def set_faults(self, faults: Faults) -> None:
         """What may happen to frames from now on."""
-        self._network.faults = faults
+        self.network.faults = faults
 
-    def _send(self, sender: _Process, to: NodeName, messages: list[PeerMessage]) -> None:
+    def _send(self, sender: Process, to: NodeName, messages: list[PeerMessage]) -> None:
         self.frames_carried += 1
-        arrivals = self._network.arrivals(sender.name, to, self.instant)
-        if not arrivals:
-            return
         sample = self.frames_carried % self.encode_every == 0
-        frame = Frame(messages, sample=sample, prove=self.encode_every > 1)
-        node = sender.node
+        frame, network = Frame(messages, sample=sample, prove=self.encode_every > 1), self.network
 
         def arrive() -> None:
-            receiver = self.processes.get(to)
-            if receiver is not None and not self._network.is_cut(sender.name, to):
-                self._note(to, frame.trace)
-                self._post(receiver, MessagesReceived(node, frame.read()))
+            if not network.swallows(sender.name, to):
+                self._receive(sender, to, frame)
 
-        for arrival in arrivals:
+        if network.holds(sender.name, to, arrive):
+            return
+        for arrival in network.arrivals(sender.name, to, self.instant, frame):
             self.at(arrival, arrive)
+
+    def _receive(self, sender: Process, to: NodeName, frame: Frame) -> None:
+        receiver = self._zombies.hears(sender, to, self.processes.get(to))
+        if receiver is None:
+            return
+        self._note(to, frame.trace)
+        try:
+            messages = self.network.read(sender.name, to, frame)
+        except RemoteProtocolError:
+            self.frames_refused += 1
+            return
+        self._post(receiver, MessagesReceived(sender.node, messages))
+
+    def inject(self, sender: NodeName, to: NodeName, messages: list[PeerMessage]) -> None:
+        """A frame reaches a process now, in the name of another one, which never sent it."""
+        self._receive(self.processes[sender], to, Frame(messages, sample=True, prove=False))
 
     # Clients.
 
@@ -431,7 +430,12 @@ class World:
         self, name: str, *, gateways: list[int], device: str = "desktop", zone: str = "a"
     ) -> Client:
         """A client of this user, which tries these gateways in this order."""
-        urls = [self.url_of(NodeName(f"{zone}/g{index}")) for index in gateways]
+        names = [NodeName(f"{zone}/g{index}") for index in gateways]
+        return self.newcomer(name, gateways=names, device=device)
+
+    def newcomer(self, name: str, *, gateways: list[NodeName], device: str) -> Client:
+        """A client of this user, which tries these gateways in this order."""
+        urls = [self.url_of(gateway) for gateway in gateways]
         machine = SessionMachine(
             urls,
             f"dev:{name}",
@@ -446,22 +450,21 @@ class World:
 
     def dial(self, client: Client, url: str) -> None:
         """The client opens a connection."""
-        client.dial += 1
-        attempt = client.dial
+        attempt = client.dial = client.dial + 1
 
         def arrive() -> None:
             if client.dial != attempt or client.closed:
                 return
             process = next((p for p in self.processes.values() if self.url_of(p.name) == url), None)
-            if process is None or not process.alive:
+            if process is None or not process.alive or not client.reachable:
                 client.post(ConnectFailed(url, "connection refused"))
                 return
             connection = ConnectionId(next(self._connections))
             process.clients[connection] = client
             client.link = (process.name, connection)
             self._serving[connection] = process
-            identity = Identity(Namespace("default"), UserId(client.name))
-            self._post(process, ClientConnected(connection, identity))
+            who = Identity(Namespace("default"), UserId(client.name))
+            self._post(process, ClientConnected(connection, who))
             client.post(ConnectionOpened(url))
 
         self.at(Instant(self.instant + _LATENCY_MS), arrive)
@@ -514,7 +517,7 @@ class World:
         self.at(Instant(self.instant + _LATENCY_MS), arrive)
 
     def _deliver(
-        self, process: _Process, connections: list[ConnectionId], message: ServerMessage
+        self, process: Process, connections: list[ConnectionId], message: ServerMessage
     ) -> None:
         frame = encode_server(message)
         for connection in connections:

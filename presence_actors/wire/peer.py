@@ -1,29 +1,33 @@
 """What our own processes say to each other: one frame is all messages of one turn, in MessagePack.
 
-A frame is an array of two: the version of this format, and the messages. The version is read before
-anything else, so that a frame of another release is refused by name and not misread.
+A frame is an array of two: the version of this format, and the CRC-32 of the messages with these.
+The version is read before anything else, so that a frame of another release is refused by name and
+not misread. The checksum is there because a frame with one wrong byte may well be another frame,
+and what it claims to have been seen would never be sent again; that of TCP misses some.
 
 Rows, deltas and vectors have encodings of their own (`crdt`), checked there.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Final, cast
 
 import msgspec
 
 from crdt import Delta, Rows, VersionVector
-from presence_actors.core.messages import PeerFrame, PeerMessage
+from presence_actors.core.messages import PeerMessage
 from presence_actors.errors import RemoteProtocolError, VersionRefused
 
 __all__ = ["VERSION", "decode_frame", "encode_frame"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 def encode_frame(messages: list[PeerMessage]) -> bytes:
     """The frame that carries these messages, in their order."""
-    return _ENCODER.encode(PeerFrame(VERSION, messages))
+    body = _ENCODER.encode(messages)
+    return _ENCODER.encode((VERSION, (zlib.crc32(body), msgspec.Raw(body))))
 
 
 def decode_frame(data: bytes, *, peer: str = "peer") -> list[PeerMessage]:
@@ -34,11 +38,14 @@ def decode_frame(data: bytes, *, peer: str = "peer") -> list[PeerMessage]:
         RemoteProtocolError: It is no such frame. Nothing else is ever raised.
     """
     try:
-        version, body = _HEAD.decode(data)
+        version, checked = _HEAD.decode(data)
+        if version != VERSION:
+            raise VersionRefused(peer=peer, theirs=version, ours=[VERSION])
+        checksum, body = _HEAD.decode(checked)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _malformed(peer, error) from error
-    if version != VERSION:
-        raise VersionRefused(peer=peer, theirs=version, ours=[VERSION])
+    if zlib.crc32(body) != checksum:
+        raise _malformed(peer, ValueError("its checksum is another one"))
     try:
         return _BODY.decode(body)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:

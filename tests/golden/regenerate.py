@@ -28,7 +28,7 @@ def main() -> None:
             encode_server(heard).encode() + b"\n"
         )
     for name, messages in PEER.items():
-        contents[FOLDER / "peer-v1" / f"{name}.bin"] = encode_frame(messages)
+        contents[FOLDER / "peer-v2" / f"{name}.bin"] = encode_frame(messages)
     for version, said_by_clients in ((Version.V1, CLIENT_V1), (Version.V2, CLIENT_V2)):
         folder = FOLDER / f"phoenix-v{version}"
         for name, frame in said_by_clients.items():

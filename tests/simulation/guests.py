@@ -13,7 +13,8 @@ from presence_actors.core.events import ClientDisconnected, ClientSent, GuestCon
 from presence_actors.core.ids import ConnectionId, Namespace, NodeName, UserId
 from presence_actors.core.instants import Instant
 from presence_actors.core.vocabulary import Identity
-from presence_actors.sim.world import World, _Process
+from presence_actors.sim.process import Process
+from presence_actors.sim.world import World
 from presence_actors.wire.phoenix import PhoenixDialog, Turn
 from presence_actors.wire.phoenix_frames import Version
 from presence_actors.wire.phoenix_presence import Rooms
@@ -44,7 +45,7 @@ class GuestWorld(World):
         self._guest_connections = count(1_000_000)
         self.run(600)
 
-    def enter(self, guest: Guest, gateway: NodeName) -> tuple[_Process, ConnectionId]:
+    def enter(self, guest: Guest, gateway: NodeName) -> tuple[Process, ConnectionId]:
         """A guest has a connection."""
         connection = ConnectionId(next(self._guest_connections))
         self.guests[connection] = guest
@@ -57,7 +58,7 @@ class GuestWorld(World):
         for guest in [guest for guest in self.guests.values() if guest.gateway == name]:
             guest.lost(come_back=True)
 
-    def _carry_out(self, process: _Process, effect: GatewayEffect) -> None:
+    def _carry_out(self, process: Process, effect: GatewayEffect) -> None:
         match effect:
             case Deliver(connections=connections, message=message):
                 for connection in connections:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.simulation
 ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
-from tests.simulation.swarm import Recipe, Swarm
+from tests.simulation.churn import Recipe, Swarm
 swarm = Swarm(Recipe(int(sys.argv[1])))
 swarm.run()
 print(swarm.world.trace_hash)

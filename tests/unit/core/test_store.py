@@ -21,6 +21,7 @@ from tests.unit.core.building import (
     end,
     entry,
     intent,
+    life,
     stamp,
     unstamped,
 )
@@ -166,6 +167,19 @@ def test_silent_origins_come_with_their_last_word_and_without_ourselves() -> Non
     assert mine.silent_origins([W2], at(3_099), after_ms=3_000) == {}
     assert mine.silent_origins([W2], at(3_100), after_ms=3_000) == {W1: WALL + 100}
     assert mine.silent_origins([W2], at(6_099), after_ms=3_000) == {W1: WALL + 100, W2: 0}
+
+
+def test_an_old_life_of_a_peer_is_not_waited_for_once_a_new_one_is_heard_through_others() -> None:
+    """Between zones only bridges speak, so the others never hear from a new life itself.
+
+    Found by seed 102 of `presence sim`, 2026-11-24: rooms stayed `partial` for good.
+    """
+    mine = store()
+    old, new = life("a/w2"), life("a/w2", 9)
+    mine.silent_origins([old], at(0), after_ms=3_000)
+    assert mine.silent_origins([old], at(4_000), after_ms=3_000) == {old: 0}
+    mine.merge(PRESENCE, delta_of(entry(origin=new, written=4_000)), at(4_000))
+    assert mine.silent_origins([old], at(4_000), after_ms=3_000) == {}
 
 
 def test_a_promise_makes_silence_tell() -> None:

@@ -1,5 +1,6 @@
 """Peer frames: the golden ones decode for ever, and no bytes raise anything but what is said."""
 
+import zlib
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +14,14 @@ from presence_actors.errors import RemoteProtocolError, VersionRefused
 from presence_actors.wire.peer import VERSION, decode_frame, encode_frame
 from tests.golden.peer_frames import PEER
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "peer-v1"
+GOLDEN = Path(__file__).parents[2] / "golden" / "peer-v2"
 FRAMES = [encode_frame(messages) for messages in PEER.values()]
+
+
+def summed(body: bytes) -> bytes:
+    """A frame of our version with these bytes in it, and the checksum of them."""
+    head = msgspec.msgpack.encode([VERSION, [zlib.crc32(body), None]])
+    return head[:-1] + body
 
 
 @pytest.mark.parametrize("name", PEER)
@@ -48,14 +55,16 @@ def test_another_version_is_refused_by_name() -> None:
     "frame",
     [
         pytest.param(b"", id="nothing"),
-        pytest.param(b"\x01", id="a number"),
-        pytest.param(b"\x92\x01", id="cut off"),
-        pytest.param(b"\x92\x01\x90\x00", id="more behind"),
-        pytest.param(b"\x92\x01\xdd\xff\xff\xff\xff", id="a list that claims 4 billion members"),
-        pytest.param(b"\x92\x01\x91\x80", id="a message without a type"),
-        pytest.param(b"\x92\x01\x91\x81\xa4type\xa4Wave", id="a message of an unknown type"),
-        pytest.param(b"\x92\x01" + b"\x91" * 50_000, id="nested beyond all"),
-        pytest.param(b"\x92\x01\x91\xd4\x05\x00", id="an extension"),
+        pytest.param(b"\x02", id="a number"),
+        pytest.param(b"\x92\x02", id="cut off"),
+        pytest.param(b"\x92\x02\x90", id="without a checksum"),
+        pytest.param(b"\x92\x02\x92\x00\x90", id="with another checksum"),
+        pytest.param(summed(b"\x90") + b"\x00", id="more behind"),
+        pytest.param(summed(b"\xdd\xff\xff\xff\xff"), id="a list that claims 4 billion members"),
+        pytest.param(summed(b"\x91\x80"), id="a message without a type"),
+        pytest.param(summed(b"\x91\x81\xa4type\xa4Wave"), id="a message of an unknown type"),
+        pytest.param(summed(b"\x91" * 50_000), id="nested beyond all"),
+        pytest.param(summed(b"\x91\xd4\x05\x00"), id="an extension"),
     ],
 )
 def test_what_is_no_peer_frame_is_the_fault_of_the_peer(frame: bytes) -> None:
@@ -64,6 +73,15 @@ def test_what_is_no_peer_frame_is_the_fault_of_the_peer(frame: bytes) -> None:
         decode_frame(frame, peer="a/w1/00")
     assert refused.value.peer == "a/w1/00"
     assert refused.value.code == "bad_frame"
+
+
+@given(st.sampled_from(FRAMES), st.integers(0, 100_000), st.integers(1, 255))
+def test_one_wrong_byte_is_always_refused(frame: bytes, place: int, change: int) -> None:
+    """It may well decode as other rows, or as a vector that claims what was never sent."""
+    damaged = bytearray(frame)
+    damaged[place % len(damaged)] ^= change
+    with pytest.raises(RemoteProtocolError):
+        decode_frame(bytes(damaged))
 
 
 def test_nothing_but_what_the_messages_hold_is_encoded() -> None:

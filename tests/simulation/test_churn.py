@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.swarm import Recipe, Swarm
+from tests.simulation.churn import Recipe, Swarm
 
 pytestmark = pytest.mark.simulation
 
 SEEDS = range(36)
-REGRESSIONS = Path(__file__).with_name("regressions.txt")
+REGRESSIONS = Path(__file__).with_name("churn_regressions.txt")
 
 
 def regressions() -> list[int]:

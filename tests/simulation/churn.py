@@ -64,7 +64,7 @@ class Recipe:
     seed: int
 
     def __str__(self) -> str:
-        return f"python -m tests.simulation.swarm {self.seed}"
+        return f"python -m tests.simulation.churn {self.seed}"
 
 
 @dataclass(slots=True)

@@ -1,0 +1,185 @@
+"""What happened in a run: what people asked and were answered, and who was really there.
+
+Truth comes from here, never from the system: a `Life` knows when its device came, when it went and
+how, and when it could be heard. An operation that was not answered is `info`: it may have happened.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from presence_actors.core.effects import InterruptionHappened, WelcomeHappened
+from presence_actors.core.ids import RequestId
+from presence_actors.core.session import Phase
+from presence_actors.core.vocabulary import ClientMessage, Err
+from presence_actors.sim.plan import Persona
+from presence_actors.sim.world import Client
+
+__all__ = ["Gone", "History", "Life", "Op", "Outcome"]
+
+_LINES_MAX: Final = 20_000
+
+
+class Outcome(enum.StrEnum):
+    """What became of an operation."""
+
+    OK = "ok"
+    FAILED = "failed"
+    #: No answer came: it may have happened or not.
+    INFO = "info"
+
+
+class Gone(enum.StrEnum):
+    """How a device went for good."""
+
+    #: It said goodbye.
+    BYE = "bye"
+    #: It fell silent without a word.
+    VANISHED = "vanished"
+    #: The gateway told it that its session is over.
+    ENDED = "ended"
+
+
+@dataclass(slots=True, eq=False)
+class Op:
+    """Something that a device asked for."""
+
+    message: ClientMessage
+    request: RequestId
+    invoked_ms: int
+    answered_ms: int | None = None
+    outcome: Outcome = Outcome.INFO
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One device from its arrival to its end."""
+
+    persona: Persona
+    client: Client
+    number: int
+    began_ms: int
+    gone_ms: int | None = None
+    gone: Gone | None = None
+    #: Since when it could not be heard (asleep, without a connection); None while it can.
+    down_since_ms: int | None = None
+    #: When it was heard again last.
+    up_since_ms: int | None = None
+    #: When it fell silent before it was heard again last.
+    lost_ms: int | None = None
+    ops: list[Op] = field(default_factory=list)
+    #: What of `client.told` was taken in.
+    read: int = 0
+    _open: list[Op] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The device for people."""
+        return f"{self.persona.user}/{self.number}"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not gone for good."""
+        return self.gone_ms is None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its session stands and it can be heard."""
+        return self.gone_ms is None and self.up_since_ms is not None and self.down_since_ms is None
+
+    @property
+    def session(self) -> str | None:
+        """The name of its session, once it has one."""
+        session = self.client.machine.session
+        return None if session is None else str(session)
+
+    def ask(self, message: ClientMessage, now_ms: int) -> None:
+        """Its application wants something."""
+        op = Op(message, self.client.ask(message), now_ms)
+        self.ops.append(op)
+        self._open.append(op)
+        self.settle(now_ms)
+
+    def go(self, gone: Gone, now_ms: int) -> None:
+        """It goes for good."""
+        if self.gone_ms is None:
+            self.gone_ms, self.gone = now_ms, gone
+            self.down(now_ms)
+
+    def down(self, now_ms: int) -> None:
+        """It can no longer be heard."""
+        if self.down_since_ms is None:
+            self.down_since_ms = now_ms
+
+    def wake(self, now_ms: int) -> None:
+        """It is awake again, and perhaps never lost its connection."""
+        if self.is_there and self.client.machine.phase is Phase.STANDING:
+            self._up(now_ms)
+
+    def _up(self, at_ms: int) -> None:
+        self.lost_ms = self.down_since_ms
+        self.down_since_ms, self.up_since_ms = None, at_ms
+
+    def settle(self, now_ms: int) -> None:
+        """Takes in what was answered and told since."""
+        if self._open:
+            self._settle_ops(now_ms)
+        told = self.client.told
+        while self.read < len(told):
+            at_ms, event = told[self.read]
+            self.read += 1
+            match event:
+                case WelcomeHappened():
+                    self._up(at_ms)
+                case InterruptionHappened():
+                    self.down(at_ms)
+                case _:
+                    pass
+        if self.client.machine.phase is Phase.ENDED:
+            self.go(Gone.ENDED, now_ms)
+        elif self.client.frozen:
+            self.down(now_ms)
+
+    def _settle_ops(self, now_ms: int) -> None:
+        waiting: list[Op] = []
+        for op in self._open:
+            answer = self.client.answers.pop(op.request, None)
+            if answer is None:
+                waiting.append(op)
+                continue
+            op.answered_ms = now_ms
+            op.outcome = Outcome.FAILED if isinstance(answer, Err) else Outcome.OK
+        self._open = waiting
+
+
+class History:
+    """Everything that happened, for checkers; and the time line, for people."""
+
+    def __init__(self) -> None:
+        #: All devices that ever came, in order.
+        self.lives: list[Life] = []
+        self._by_user: dict[str, list[Life]] = {}
+        #: The time line; the oldest lines of a very long run are gone.
+        self.lines: deque[str] = deque(maxlen=_LINES_MAX)
+
+    def add(self, life: Life) -> None:
+        """Somebody came."""
+        self.lives.append(life)
+        self._by_user.setdefault(life.persona.user, []).append(life)
+
+    def of_user(self, user: str) -> list[Life]:
+        """All devices of a user."""
+        return self._by_user.get(user, [])
+
+    def say(self, now_ms: int, what: str) -> None:
+        """A line of the time line."""
+        self.lines.append(f"{now_ms:>9} {what}")
+
+    def settle(self, now_ms: int) -> None:
+        """Takes in what was answered and told to those who are there."""
+        for life in self.lives:
+            if life.gone_ms is None:
+                life.settle(now_ms)

@@ -1,0 +1,227 @@
+"""Checkers that read what watchers were told, and compare it with who was really there.
+
+Each yields a sentence for everything that is wrong. An end that a watcher hears of is a lie unless
+it was lawful at some time since that watcher last heard the opposite (`Scene.endable_ms`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from presence_actors.core.effects import (
+    JoinHappened,
+    LeaveHappened,
+    Presence,
+    StatusHappened,
+    UpdateHappened,
+    WelcomeHappened,
+)
+from presence_actors.core.topic_view import entry_ref
+from presence_actors.core.vocabulary import Entry, Intent, StatusFrame, Unset, UserStatus
+from presence_actors.sim.history import Life
+from presence_actors.sim.scene import Scene
+
+__all__ = ["ReaderMemory"]
+
+SHOWN: Final = (UserStatus.ONLINE, UserStatus.AWAY, UserStatus.DND)
+#: The way of a change, with a repetition or two.
+_SPREAD_MS: Final = 2_500
+
+_Ref = tuple[int, str]
+
+
+@dataclass(slots=True)
+class ReaderMemory:
+    """What these checkers remember of each watcher."""
+
+    #: {watcher: what of its `told` was read}.
+    read: dict[int, int] = field(default_factory=dict)
+    #: {(watcher, ref): when it came into the watcher's picture}.
+    joined_ms: dict[_Ref, int] = field(default_factory=dict)
+    #: {(watcher, user): when the watcher began to see the user as there}.
+    shown_ms: dict[_Ref, int] = field(default_factory=dict)
+    #: {(watcher, ref): the greatest change that the watcher has seen}.
+    newest: dict[_Ref, int] = field(default_factory=dict)
+    #: {watcher: when it had its last welcome}.
+    welcomed_ms: dict[int, int] = field(default_factory=dict)
+    #: {(topic, user, session): ref}.
+    refs: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    #: What was told in this step: (watcher, when, event).
+    news: list[tuple[Life, int, Presence]] = field(default_factory=list)
+    #: How often each kind of event was told, for those who want to know that anything was.
+    heard: int = 0
+
+
+def read_news(scene: Scene, memory: ReaderMemory) -> None:
+    """Takes in what was told since the last step; before the checkers of this module."""
+    memory.news = []
+    for life in scene.history.lives:
+        told = life.client.told
+        if not life.persona.watches:
+            continue
+        start = memory.read.get(life.number, 0)
+        memory.news.extend((life, at_ms, event) for at_ms, event in told[start:])
+        memory.read[life.number] = len(told)
+    memory.heard += len(memory.news)
+
+
+def note_news(scene: Scene, memory: ReaderMemory) -> None:
+    """Remembers this step for the next ones; after the checkers of this module."""
+    del scene
+    for watcher, at_ms, event in memory.news:
+        match event:
+            case JoinHappened(entry=entry):
+                memory.joined_ms[(watcher.number, entry.ref)] = at_ms
+            case LeaveHappened(entry=entry):
+                memory.joined_ms.pop((watcher.number, entry.ref), None)
+            case StatusHappened(status=frame) if frame.status in SHOWN:
+                memory.shown_ms[(watcher.number, frame.user)] = at_ms
+            case WelcomeHappened():
+                memory.welcomed_ms[watcher.number] = at_ms
+            case _:
+                pass
+
+
+def i6_readers_never_go_back(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
+    """What a reader has seen of an entry never gives way to something older."""
+    del scene
+    for watcher, at_ms, event in memory.news:
+        if not isinstance(event, JoinHappened | UpdateHappened):
+            continue
+        entry = event.entry
+        number = entry.meta.get("n")
+        place = (watcher.number, entry.ref)
+        newest = memory.newest.get(place, -1)
+        if isinstance(number, int):
+            if number < newest:
+                yield (
+                    f"{watcher.name} saw change {newest} of {entry.key} in {event.topic}, and at "
+                    f"{at_ms} change {number}"
+                )
+            memory.newest[place] = max(newest, number)
+
+
+def i7_nobody_is_offline_who_is_there(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
+    """No reader hears that somebody went who can be heard, whatever befalls the cluster."""
+    for watcher, at_ms, event in memory.news:
+        match event:
+            case LeaveHappened(topic=topic, entry=entry, reason=reason):
+                since = memory.joined_ms.get((watcher.number, entry.ref), -1)
+                life = life_of(scene, memory, topic, entry)
+                if life is not None and not _may_leave(scene, life, topic, since):
+                    yield (
+                        f"{watcher.name} heard at {at_ms} that {life.name} left {topic} "
+                        f"({reason or 'no reason'}), who is there since {life.up_since_ms}"
+                    )
+            case StatusHappened(status=frame, previous=previous) if previous is not None:
+                since = memory.shown_ms.get((watcher.number, frame.user), -1)
+                if frame.status == UserStatus.OFFLINE and not _may_be_offline(scene, frame, since):
+                    yield f"{watcher.name} heard at {at_ms} that {frame.user} is offline: {frame}"
+            case _:
+                pass
+
+
+def life_of(scene: Scene, memory: ReaderMemory, topic: str, entry: Entry) -> Life | None:
+    """The device that an entry is about."""
+    for life in scene.history.of_user(entry.key):
+        if life.session is not None:
+            key = (f"default/{topic}", entry.key, life.session)
+            ref = memory.refs.get(key)
+            if ref is None:
+                ref = memory.refs[key] = entry_ref(key)
+            if ref == entry.ref:
+                return life
+    return None
+
+
+def _may_leave(scene: Scene, life: Life, topic: str, since_ms: int) -> bool:
+    if scene.endable_ms(life) >= since_ms or _was_invisible(scene, life.persona.user, since_ms):
+        return True
+    return any(
+        isinstance(op.message, Unset)
+        and op.message.topic == topic
+        and (op.answered_ms is None or op.answered_ms >= since_ms)
+        for op in life.ops
+    )
+
+
+def _may_be_offline(scene: Scene, frame: StatusFrame, since_ms: int) -> bool:
+    return _was_invisible(scene, frame.user, since_ms) or all(
+        life.began_ms > since_ms or scene.endable_ms(life) >= since_ms
+        for life in scene.history.of_user(frame.user)
+    )
+
+
+def _was_invisible(scene: Scene, user: str, since_ms: int) -> bool:
+    """Whether the user may have been invisible to somebody at some time since then."""
+    choices = [
+        op
+        for life in scene.history.of_user(user)
+        for op in life.ops
+        if isinstance(op.message, Intent)
+    ]
+    choices.sort(key=lambda op: op.invoked_ms)
+    for place, op in enumerate(choices):
+        if not isinstance(op.message, Intent) or op.message.status != "invisible":
+            continue
+        later = [other for other in choices[place + 1 :] if other.answered_ms is not None]
+        # The other side of a cut may not know yet that the choice is over.
+        over = later[0].answered_ms if later else None
+        if over is None or over >= since_ms or scene.weather.calm_since_ms >= since_ms:
+            return True
+    return False
+
+
+def i8_nobody_is_shown_long_after_going(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
+    """No ghosts: leases, graces and the way of a change after going, in calm weather."""
+    knobs = scene.plan.knobs
+    del memory
+    least = _SPREAD_MS + knobs.unreachable_after_ms
+    if scene.calm_ms < least:
+        return
+    now = scene.now_ms
+    for watcher in scene.watchers():
+        if now - (watcher.up_since_ms or now) < least:
+            continue
+        for user, frame in watcher.client.machine.statuses.items():
+            if frame.status not in SHOWN or user.startswith("watcher"):
+                continue
+            lives = scene.history.of_user(user)
+            if not any(_may_be_shown(scene, life, now) for life in lives):
+                yield f"{watcher.name} sees {user}, who is long gone: {frame}"
+
+
+def _may_be_shown(scene: Scene, life: Life, now: int) -> bool:
+    if life.gone_ms is None and life.down_since_ms is None:
+        return True
+    knobs = scene.plan.knobs
+    went = life.down_since_ms if life.down_since_ms is not None else life.gone_ms
+    if went is None:
+        return True
+    span = knobs.client_lease_ms + knobs.grace_connection_ms + _SPREAD_MS
+    if scene.weather.calm_since_ms > went:
+        # Its gateway may have gone, too, and that may not have been known.
+        span = scene.plan.quiet_ms
+    return now - max(went, scene.weather.calm_since_ms) < span
+
+
+def i10_back_within_the_grace_is_no_event(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
+    """No flaps: nobody is seen to come who was seen to be there already.
+
+    A return within the grace would show as a leave (I7) or as a second join of the same entry.
+    """
+    del scene
+    joined = dict(memory.joined_ms)
+    for watcher, at_ms, event in memory.news:
+        match event:
+            case JoinHappened(entry=entry):
+                place = (watcher.number, entry.ref)
+                if place in joined:
+                    yield f"{watcher.name} heard at {at_ms} that {entry.key} came, who was there"
+                joined[place] = at_ms
+            case LeaveHappened(entry=entry):
+                joined.pop((watcher.number, entry.ref), None)
+            case _:
+                pass

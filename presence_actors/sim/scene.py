@@ -1,0 +1,226 @@
+"""What checkers look at: the world, the truth beside it, and how long nothing has been the matter.
+
+A promise that holds "within its component" or "after the heal" wants to know since when there is
+calm. `Weather` knows: it looks at the network and at each process, not at what the system says of
+them. It also knows when an end is lawful that would be a lie otherwise: whoever could not be heard
+for a grace, whose gateway was parted from a replica for `unreachable_ms_max`, or when no replica of
+a shard was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from crdt import Row
+from presence_actors.core.ids import NodeName, ShardId, Topic
+from presence_actors.core.placement import shard_of
+from presence_actors.core.replica import ReplicaMachine
+from presence_actors.core.worker import WorkerMachine
+from presence_actors.sim.history import History, Life
+from presence_actors.sim.nemesis import Nemesis
+from presence_actors.sim.plan import FaultKind, Plan, is_gateway, is_worker
+from presence_actors.sim.world import World
+
+__all__ = ["Scene", "Weather"]
+
+#: A session that stands again is announced within this.
+_SETTLES_MS: Final = 1_500
+
+
+@dataclass(slots=True)
+class Weather:
+    """Since when nothing has been the matter, and with whom something was."""
+
+    calm_since_ms: int = 0
+    #: When some shard had no ready replica last.
+    blackout_ms: int = -1
+    #: Whether every shard has had a ready replica yet.
+    has_begun: bool = False
+    #: {(gateway, worker): since when one does not hear the other}.
+    parted_since_ms: dict[tuple[NodeName, NodeName], int] = field(default_factory=dict)
+    #: {gateway: when it was parted from a worker for too long last}.
+    doubted_ms: dict[NodeName, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Scene:
+    """A moment of a run, and what checkers remember of the moments before."""
+
+    plan: Plan
+    world: World
+    history: History
+    nemesis: Nemesis
+    weather: Weather = field(default_factory=Weather)
+    #: When the healed core began to be on its own; None before.
+    healed_ms: int | None = None
+    #: {(gateway, worker): when they heard each other last after having been parted}.
+    _joined_ms: dict[tuple[NodeName, NodeName], int] = field(default_factory=dict)
+    #: {life: when its end would have been lawful last}.
+    _endable_ms: dict[int, int] = field(default_factory=dict)
+    #: {life: since when no replica can have heard of it by its gateway}.
+    _unheard_since_ms: dict[int, int] = field(default_factory=dict)
+    #: {life: its last welcome, as it was looked at}.
+    _welcomed_ms: dict[int, int] = field(default_factory=dict)
+    #: {life: the gateway that it was at last}.
+    _held_by: dict[int, NodeName] = field(default_factory=dict)
+
+    @property
+    def now_ms(self) -> int:
+        """Virtual milliseconds since the start."""
+        return self.world.elapsed_ms
+
+    @property
+    def calm_ms(self) -> int:
+        """How long nothing has been the matter."""
+        return self.now_ms - self.weather.calm_since_ms
+
+    # Who is where.
+
+    def replicas(self, *, core: bool = False) -> Iterator[tuple[NodeName, ReplicaMachine]]:
+        """The replicas of all living workers, with the name of the worker."""
+        names = self.plan.core if core else self.plan.hosts
+        for name in names:
+            process = self.world.processes[name]
+            if process.alive and isinstance(process.machine, WorkerMachine):
+                for index in range(self.plan.shards):
+                    replica = process.machine.replica(ShardId(index))
+                    if replica is not None:
+                        yield name, replica
+
+    def by_shard(self, *, core: bool = False) -> list[list[tuple[NodeName, ReplicaMachine]]]:
+        """The same, in groups that should agree."""
+        groups: dict[int, list[tuple[NodeName, ReplicaMachine]]] = {}
+        for name, replica in self.replicas(core=core):
+            groups.setdefault(replica.shard, []).append((name, replica))
+        return list(groups.values())
+
+    def gateway_of(self, life: Life) -> NodeName | None:
+        """The gateway that a device is connected to, or was at last."""
+        return self._held_by.get(life.number)
+
+    def watchers(self) -> Iterator[Life]:
+        """Devices that look on, and can be heard."""
+        for life in self.history.lives:
+            if life.persona.watches and life.is_up:
+                yield life
+
+    def shard_of(self, topic: str) -> ShardId:
+        """The shard of a topic in full."""
+        return shard_of(Topic(topic), shards=self.plan.shards)
+
+    def is_core_row(self, row: Row) -> bool:
+        """Whether the home of a row is there again."""
+        return NodeName(row.origin.rpartition("/")[0]) in self.plan.core
+
+    def has_wrong_clock(self, name: NodeName) -> bool:
+        """Whether somebody has meddled with the wall clock of a process."""
+        return any(
+            name in injected.fault.where
+            for injected in self.nemesis.injected
+            if injected.fault.kind in (FaultKind.CLOCK, FaultKind.DRIFT)
+        )
+
+    # The weather.
+
+    def look(self) -> None:
+        """Takes note of how things stand now; once a step, before any checker."""
+        now = self.now_ms
+        self.history.settle(now)
+        if self.nemesis.active or not self._all_well():
+            self.weather.calm_since_ms = now
+        self._note_parted(now)
+        for life in self.history.lives:
+            if life.gone_ms is None and life.client.link is not None:
+                self._held_by[life.number] = life.client.link[0]
+            self._note_unheard(life, now)
+            if self._is_endable(life, now):
+                self._endable_ms[life.number] = now
+
+    def endable_ms(self, life: Life) -> int:
+        """When the end of a device was lawful last; -1 if it never was."""
+        return self._endable_ms.get(life.number, -1)
+
+    def _all_well(self) -> bool:
+        expected = self.plan.hosts if self.healed_ms is None else self.plan.core
+        well = True
+        ready: dict[int, bool] = dict.fromkeys(range(self.plan.shards), False)
+        for name in expected:
+            process = self.world.processes[name]
+            if not process.alive:
+                well = False
+            elif isinstance(process.machine, WorkerMachine):
+                for index in range(self.plan.shards):
+                    replica = process.machine.replica(ShardId(index))
+                    if replica is not None and replica.is_ready:
+                        ready[index] = True
+                    elif replica is not None:
+                        well = False
+            elif not process.machine.ready:
+                well = False
+        if all(ready.values()):
+            self.weather.has_begun = True
+        elif self.weather.has_begun:
+            self.weather.blackout_ms = self.now_ms
+        return well
+
+    def _note_parted(self, now: int) -> None:
+        weather, limit = self.weather, self.plan.knobs.unreachable_ms_max
+        network, processes = self.world.network, self.world.processes
+        settles = 3 * self.plan.knobs.gateway_beat_ms + self.plan.knobs.resend_ms
+        stuck = {
+            name: not process.alive or process.inbox is not None
+            for name, process in processes.items()
+        }
+        for injected in self.nemesis.active:
+            if injected.fault.kind is FaultKind.ZOMBIE:
+                # Some hear only the one life of it, and some only the other.
+                stuck.update(dict.fromkeys(injected.fault.where, True))
+        for gateway in filter(is_gateway, self.plan.hosts):
+            for worker in filter(is_worker, self.plan.hosts):
+                pair = (gateway, worker)
+                parted = (
+                    stuck[gateway]
+                    or stuck[worker]
+                    or network.is_impaired(gateway, worker)
+                    or network.is_impaired(worker, gateway)
+                )
+                if parted:
+                    since = weather.parted_since_ms.setdefault(pair, now)
+                    self._joined_ms.pop(pair, None)
+                    if now - since >= limit:
+                        weather.doubted_ms[gateway] = now
+                elif (
+                    pair in weather.parted_since_ms
+                    and now - self._joined_ms.setdefault(pair, now) >= settles
+                ):
+                    del weather.parted_since_ms[pair], self._joined_ms[pair]
+
+    def _note_unheard(self, life: Life, now: int) -> None:
+        """Who has come to a gateway that is parted from the replicas is not heard there yet."""
+        if life.down_since_ms is not None:
+            self._unheard_since_ms.setdefault(life.number, life.down_since_ms)
+            return
+        up_ms = life.up_since_ms or now
+        if life.lost_ms is not None and self._welcomed_ms.get(life.number) != up_ms:
+            self._unheard_since_ms.setdefault(life.number, life.lost_ms)
+        self._welcomed_ms[life.number] = up_ms
+        if life.number in self._unheard_since_ms and now - up_ms >= _SETTLES_MS:
+            gateway = self.gateway_of(life)
+            if not any(one == gateway for one, _ in self.weather.parted_since_ms):
+                del self._unheard_since_ms[life.number]
+
+    def _is_endable(self, life: Life, now: int) -> bool:
+        knobs = self.plan.knobs
+        if life.gone_ms is not None or life.up_since_ms is None:
+            return True
+        least = min(knobs.grace_connection_ms, knobs.grace_gateway_ms) - knobs.gateway_beat_ms
+        unheard = self._unheard_since_ms.get(life.number)
+        if unheard is not None and now - unheard >= least:
+            return True
+        if now - self.weather.blackout_ms <= self.plan.quiet_ms and self.weather.blackout_ms >= 0:
+            return True
+        gateway = self.gateway_of(life)
+        doubted = None if gateway is None else self.weather.doubted_ms.get(gateway)
+        return doubted is not None and now - doubted <= self.plan.quiet_ms

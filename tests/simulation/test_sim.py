@@ -1,0 +1,120 @@
+"""Random runs of whole clusters, and that a broken machine does not get through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from presence_actors.cli.sim import read_seeds
+from presence_actors.core.holding import Holding
+from presence_actors.core.values import LeaveReason
+from presence_actors.sim.plan import MATRIX, Fault, FaultKind
+from presence_actors.sim.run import Outcome, Run, run_seed
+from presence_actors.sim.shrink import shrink
+from presence_actors.sim.swarm import SCENARIOS, Options, draw_plan
+
+if TYPE_CHECKING:
+    from presence_actors.core.instants import Now
+    from presence_actors.core.sessions import Session
+
+pytestmark = pytest.mark.simulation
+
+REGRESSIONS = Path(__file__).with_name("regressions.txt")
+#: `make sim` and CI run more of them.
+SEEDS = range(8)
+
+
+@pytest.mark.parametrize("seed", [*SEEDS, *read_seeds(REGRESSIONS)])
+def test_no_promise_is_broken_in_a_run(seed: int) -> None:
+    """Whatever befalls the cluster, no checker finds anything; nor in what found something once."""
+    verdict = run_seed(seed, Options())
+    assert verdict.violation is None, f"presence sim --seed {seed}: {verdict.violation}"
+    assert verdict.virtual_ms >= 300_000
+
+
+@pytest.fixture
+def gateways_without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug: who loses the connection is gone at once."""
+
+    def linger(self: Holding, session: Session, now: Now) -> None:
+        self.end(session, LeaveReason.TIMEOUT, now)
+
+    monkeypatch.setattr(Holding, "linger", linger)
+
+
+@pytest.mark.usefixtures("gateways_without_grace")
+def test_a_bug_is_found_by_a_seed_that_repeats_and_shrinks() -> None:
+    """The whole way of a failure: found, the same again, and then with less around it.
+
+    ```
+    gateway without a grace --storm--> somebody leaves who came back at once --> I7
+    ```
+    """
+    options = Options(scenario="storm")
+    verdict = next(
+        found for seed in range(20) if (found := run_seed(seed, options)).violation is not None
+    )
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.violation is not None
+    assert verdict.violation.invariant == "I7"
+    assert run_seed(verdict.seed, options) == verdict
+    smaller = shrink(verdict, options)
+    again = run_seed(verdict.seed, smaller)
+    assert again.violation is not None
+    assert again.violation.invariant == "I7"
+    before, after = draw_plan(verdict.seed, options), draw_plan(verdict.seed, smaller)
+    assert len(after.faults) < len(before.faults)
+    assert len(after.people) <= len(before.people)
+
+
+def test_a_run_whose_faults_did_nothing_proves_nothing() -> None:
+    """A crash of nobody is no test: the verdict says so."""
+    plan = draw_plan(1, Options(scenario="calm"))
+    idle = Fault(kind=FaultKind.STORM, at_ms=1, span_ms=1, where=[plan.hosts[-1]])
+    nobody = msgspec.structs.replace(plan, faults=[idle], people=[])
+    assert Run(nobody).execute().outcome is Outcome.UNKNOWN
+    assert Run(msgspec.structs.replace(nobody, faults=[])).execute().outcome is Outcome.VALID
+
+
+def test_each_run_crosses_its_leases_and_its_horizon() -> None:
+    """They are drawn so short that all of them run out within the five minutes."""
+    for seed in range(50):
+        plan = draw_plan(seed)
+        assert plan.span_ms + plan.quiet_ms == 300_000
+        assert plan.retention_ms < 300_000
+        plan.knobs.check()
+
+
+def test_each_kind_of_fault_is_drawn_and_has_a_row_of_the_matrix() -> None:
+    """Nothing that can be done to a cluster is forgotten."""
+    drawn = {fault.kind for seed in range(120) for fault in draw_plan(seed).faults}
+    assert drawn == set(FaultKind) == set(MATRIX)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_draws_its_own_faults_only(scenario: str) -> None:
+    """`presence sim --scenario NAME` looks for one kind of trouble."""
+    options = Options(scenario=scenario)
+    kinds = {fault.kind for seed in range(20) for fault in draw_plan(seed, options).faults}
+    assert kinds <= set(SCENARIOS[scenario])
+    assert bool(kinds) == bool(SCENARIOS[scenario])
+
+
+@pytest.mark.parametrize(
+    "fewer",
+    [
+        pytest.param(lambda options: replace(options, faults=(0, 2)), id="faults"),
+        pytest.param(lambda options: replace(options, people=4), id="people"),
+    ],
+)
+def test_a_smaller_plan_is_a_part_of_the_whole_one(fewer: Callable[[Options], Options]) -> None:
+    """What remains is as it was, else shrinking would be a new search."""
+    whole, part = draw_plan(3), draw_plan(3, fewer(Options()))
+    assert all(fault in whole.faults for fault in part.faults)
+    assert part.people == whole.people[: len(part.people)]
+    assert part.knobs == whole.knobs
