@@ -59,7 +59,6 @@ from presence_actors.core.limits import (
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
 )
 from presence_actors.core.messages import (
-    PRESENCE,
     Attached,
     BeatAck,
     Detached,
@@ -528,8 +527,9 @@ class GatewayMachine:
         if changed is None:
             return
         if link.take_news_of_vector():
-            seen = changed.vectors[PRESENCE]
-            link.witness(self._watching.rows_beyond(link.shard, seen), self._flush_due())
+            for which, seen in enumerate(changed.vectors):
+                beyond = self._watching.rows_beyond(link.shard, which, seen)
+                link.witness(which, beyond, self._flush_due())
         for view in self._watching.merge(link, changed, self._now):
             self._holding.note_choice(view, self._now)
         for row in changed.defeats:

@@ -175,6 +175,8 @@ class Operations(msgspec.Struct, frozen=True, tag=True):
     watch: list[Topic]
     unwatch: list[Topic]
     witnessed: Rows = msgspec.field(default_factory=Rows.empty)
+    #: The same of what users chose: a gateway would obey it for good, and nobody else know of it.
+    witnessed_durable: Rows = msgspec.field(default_factory=Rows.empty)
     #: Whether to say what the replica has seen, even if nothing that is watched has changed.
     ask_seen: bool = False
 

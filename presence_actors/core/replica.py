@@ -357,10 +357,11 @@ class ReplicaMachine:
         attachment.want_acknowledgement(self._flush_due())
 
     def _operate(self, attachment: Attachment, body: Operations) -> None:
-        if len(body.witnessed):
-            # Rows alone: what else their home wrote, the gateway cannot know.
-            bare = Delta.nothing(Stamp(0))
-            self._merge(PRESENCE, Delta(bare.base, bare.new, body.witnessed, bare.clock))
+        for which, witnessed in ((PRESENCE, body.witnessed), (DURABLE, body.witnessed_durable)):
+            if len(witnessed):
+                # Rows alone: what else their home wrote, the gateway cannot know.
+                bare = Delta.nothing(Stamp(0))
+                self._merge(which, Delta(bare.base, bare.new, witnessed, bare.clock))
         self._write_entries(attachment, body.rows)
         self._write_intents(body.durable)
         due = self._flush_due()

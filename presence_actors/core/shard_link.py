@@ -13,7 +13,15 @@ from collections.abc import Iterable
 from crdt import Row, Rows, VersionVector
 from presence_actors.core.ids import NodeId, NodeName, RequestId, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
-from presence_actors.core.messages import Attach, Changed, Operations, Reach, Segment
+from presence_actors.core.messages import (
+    DURABLE,
+    PRESENCE,
+    Attach,
+    Changed,
+    Operations,
+    Reach,
+    Segment,
+)
 from presence_actors.core.stream import ReceiveStream, SendStream
 
 __all__ = ["ShardLink"]
@@ -73,7 +81,7 @@ class ShardLink:
         self._rows: dict[Key, Row] = {}
         self._durable: dict[Key, Row] = {}
         #: Rows stamped elsewhere that the present replica lacks, and whether we have looked yet.
-        self._witnessed: dict[Key, Row] = {}
+        self._witnessed: tuple[dict[Key, Row], dict[Key, Row]] = ({}, {})
         self._is_new = False
         self._ask_seen = False
         self._watch: dict[Topic, None] = {}
@@ -103,10 +111,10 @@ class ShardLink:
             self.waiting_requests.append((0, request))
         self._want(due)
 
-    def witness(self, rows: Iterable[Row], due: Instant) -> None:
+    def witness(self, which: int, rows: Iterable[Row], due: Instant) -> None:
         """The replica has not seen these stamped rows, which we have from another one."""
-        self._witnessed.update((row.key, row) for row in rows)
-        if self._witnessed:
+        self._witnessed[which].update((row.key, row) for row in rows)
+        if self._witnessed[which]:
             self._want(due)
 
     def take_news_of_vector(self) -> bool:
@@ -178,7 +186,7 @@ class ShardLink:
         self.number += 1
         self.attached = False
         self._incoming, self._outgoing = ReceiveStream(), SendStream()
-        self._witnessed = {}
+        self._witnessed = ({}, {})
         self._is_new = True
 
     def attach(
@@ -273,7 +281,7 @@ class ShardLink:
         ]
         if self._due is None or now < self._due:
             return segments
-        gathered = (self._rows, self._durable, self._watch, self._unwatch, self._witnessed)
+        gathered = (self._rows, self._durable, self._watch, self._unwatch, *self._witnessed)
         news = any(gathered) or self._ask_seen
         if self._outgoing.is_full or not news:
             if self._incoming.owes_acknowledgement:
@@ -286,10 +294,11 @@ class ShardLink:
             durable=Rows.of(self._durable.values()),
             watch=list(self._watch),
             unwatch=list(self._unwatch),
-            witnessed=Rows.of(self._witnessed.values()),
+            witnessed=Rows.of(self._witnessed[PRESENCE].values()),
+            witnessed_durable=Rows.of(self._witnessed[DURABLE].values()),
             ask_seen=self._ask_seen,
         )
-        self._witnessed, self._ask_seen = {}, False
+        self._witnessed, self._ask_seen = ({}, {}), False
         self._rows, self._durable, self._watch, self._unwatch = {}, {}, {}, {}
         self._due = None
         sequence = self._outgoing.push(body, repeat_at=repeat_at)

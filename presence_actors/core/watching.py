@@ -161,11 +161,11 @@ class Watching:
             elif view.shard == shard:
                 self._touch(view, now)
 
-    def rows_beyond(self, shard: ShardId, seen: VersionVector) -> Iterator[Row]:
+    def rows_beyond(self, shard: ShardId, which: int, seen: VersionVector) -> Iterator[Row]:
         """What we have been shown of a shard that somebody with this vector has not seen."""
         for view in self._views.values():
             if view.shard == shard:
-                for row in view.rows[PRESENCE].values():
+                for row in view.rows[which].values():
                     if not seen.covers(row.origin, row.stamp):
                         yield row
 

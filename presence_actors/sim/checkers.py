@@ -1,8 +1,8 @@
 """All checkers by the invariant that each holds, and the violation that stops a run.
 
 A checker is a function that yields a sentence for everything that is wrong. Some look at each step,
-some once the healed core has had its time. `CHECKED` says which invariants these are; why the
-others are not among them stands in docs/testing.md.
+some once the healed core has had its time. Why the other invariants are not among them stands in
+docs/testing.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "I4-6": ("I4", "I5", "I6"),
     "I7-9": ("I7", "I8", "I9"),
     "I10": ("I10",),
-    "I11-13": ("I11", "I12"),
+    "I11-13": ("I11", "I13"),
     "I16-17": ("I16",),
     "I21-23": ("I22", "I23"),
 }
@@ -71,6 +71,8 @@ class Checkers:
             ("I7", reader_checks.i7_nobody_is_offline_who_is_there),
             ("I8", reader_checks.i8_nobody_is_shown_long_after_going),
             ("I10", reader_checks.i10_back_within_the_grace_is_no_event),
+            ("I13", reader_checks.i13_who_has_not_caught_up_says_nobody_is_offline),
+            ("I16", reader_checks.i16_operations_are_answered_in_time),
         ]
         found = self._first(
             [

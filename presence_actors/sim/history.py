@@ -91,6 +91,11 @@ class Life:
         return self.gone_ms is None and self.up_since_ms is not None and self.down_since_ms is None
 
     @property
+    def waits_since_ms(self) -> int | None:
+        """When it asked for what it has waited for longest; None if it waits for nothing."""
+        return self._open[0].invoked_ms if self._open else None
+
+    @property
     def session(self) -> str | None:
         """The name of its session, once it has one."""
         session = self.client.machine.session

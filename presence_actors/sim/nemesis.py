@@ -238,8 +238,8 @@ class Nemesis:
         self._world.kill(name, restart_after_ms=None)
         return True
 
-    def _stop(self, names: list[NodeName]) -> None:
-        for name in names:
+    def _stop(self, injected: Injected, name: NodeName) -> None:
+        if injected in self.active:
             self._kill(name)
 
     def _start(self, names: list[NodeName]) -> None:
@@ -281,7 +281,7 @@ class Nemesis:
         injected.hits += len(process.clients)
         self._world.drain(name)
         at = Instant(self._world.instant + min(_DRAIN_MS, injected.fault.span_ms // 2))
-        self._world.at(at, partial(self._stop, [name]))
+        self._world.at(at, partial(self._stop, injected, name))
         return partial(self._start, [name])
 
     def _pause(self, injected: Injected) -> Callable[[], None]:

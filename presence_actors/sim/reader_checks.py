@@ -108,7 +108,8 @@ def i7_nobody_is_offline_who_is_there(scene: Scene, memory: ReaderMemory) -> Ite
     for watcher, at_ms, event in memory.news:
         match event:
             case LeaveHappened(topic=topic, entry=entry, reason=reason):
-                since = memory.joined_ms.get((watcher.number, entry.ref), -1)
+                told = memory.joined_ms.get((watcher.number, entry.ref), -1)
+                since = scene.known_since_ms(told)
                 life = life_of(scene, memory, topic, entry)
                 if life is not None and not _may_leave(scene, life, topic, since):
                     yield (
@@ -116,7 +117,7 @@ def i7_nobody_is_offline_who_is_there(scene: Scene, memory: ReaderMemory) -> Ite
                         f"({reason or 'no reason'}), who is there since {life.up_since_ms}"
                     )
             case StatusHappened(status=frame, previous=previous) if previous is not None:
-                since = memory.shown_ms.get((watcher.number, frame.user), -1)
+                since = scene.known_since_ms(memory.shown_ms.get((watcher.number, frame.user), -1))
                 if frame.status == UserStatus.OFFLINE and not _may_be_offline(scene, frame, since):
                     yield f"{watcher.name} heard at {at_ms} that {frame.user} is offline: {frame}"
             case _:
@@ -225,3 +226,32 @@ def i10_back_within_the_grace_is_no_event(scene: Scene, memory: ReaderMemory) ->
                 joined.pop((watcher.number, entry.ref), None)
             case _:
                 pass
+
+
+def i13_who_has_not_caught_up_says_nobody_is_offline(
+    scene: Scene, memory: ReaderMemory
+) -> Iterator[str]:
+    """No answer from amnesia: absence at a replica that has just started means nothing."""
+    for watcher, at_ms, event in memory.news:
+        if not isinstance(event, StatusHappened) or event.status.status != UserStatus.OFFLINE:
+            continue
+        gateway = scene.gateway_of(watcher)
+        user = event.status.user
+        if gateway is None or _was_invisible(scene, user, -1):
+            continue
+        source = scene.unready_source(gateway, f"default/user:{user}")
+        if source is not None:
+            yield f"{watcher.name} heard at {at_ms} that {user} is offline, from {source}"
+
+
+def i16_operations_are_answered_in_time(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
+    """In calm weather nobody who is connected waits for an answer."""
+    del memory
+    knobs, now = scene.plan.knobs, scene.now_ms
+    least = knobs.unreachable_after_ms + 2 * knobs.resend_ms + _SPREAD_MS
+    if scene.calm_ms < least:
+        return
+    for life in scene.history.lives:
+        since = life.waits_since_ms
+        if life.is_up and since is not None and now - max(since, life.up_since_ms or now) >= least:
+            yield f"{life.name} has waited for an answer since {since}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from crdt import Row
-from presence_actors.core.ids import NodeName, ShardId, Topic
+from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic
 from presence_actors.core.placement import shard_of
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.worker import WorkerMachine
@@ -34,6 +34,8 @@ class Weather:
     """Since when nothing has been the matter, and with whom something was."""
 
     calm_since_ms: int = 0
+    #: When the present storm began, or the last one; a short calm does not end it.
+    storm_since_ms: int = 0
     #: When some shard had no ready replica last.
     blackout_ms: int = -1
     #: Whether every shard has had a ready replica yet.
@@ -57,6 +59,8 @@ class Scene:
     healed_ms: int | None = None
     #: {(gateway, worker): when they heard each other last after having been parted}.
     _joined_ms: dict[tuple[NodeName, NodeName], int] = field(default_factory=dict)
+    #: {(life of a worker, shard): since when it has not caught up}.
+    _unready_since_ms: dict[tuple[NodeId, int], int] = field(default_factory=dict)
     #: {life: when its end would have been lawful last}.
     _endable_ms: dict[int, int] = field(default_factory=dict)
     #: {life: since when no replica can have heard of it by its gateway}.
@@ -122,6 +126,18 @@ class Scene:
             if injected.fault.kind in (FaultKind.CLOCK, FaultKind.DRIFT)
         )
 
+    def unready_source(self, gateway: NodeName, topic: str) -> NodeId | None:
+        """The replica that a gateway has a topic from, if it had not caught up a step ago."""
+        machine = self.world.processes[gateway].machine
+        if isinstance(machine, WorkerMachine):
+            return None
+        shard = self.shard_of(topic)
+        for attachment in machine.inspect().attachments:
+            if attachment.shard == shard and attachment.attached and attachment.node is not None:
+                since = self._unready_since_ms.get((attachment.node, int(shard)))
+                return attachment.node if since is not None and since < self.now_ms else None
+        return None
+
     # The weather.
 
     def look(self) -> None:
@@ -129,6 +145,8 @@ class Scene:
         now = self.now_ms
         self.history.settle(now)
         if self.nemesis.active or not self._all_well():
+            if self.calm_ms > self.plan.quiet_ms // 4:
+                self.weather.storm_since_ms = now
             self.weather.calm_since_ms = now
         self._note_parted(now)
         for life in self.history.lives:
@@ -137,6 +155,13 @@ class Scene:
             self._note_unheard(life, now)
             if self._is_endable(life, now):
                 self._endable_ms[life.number] = now
+
+    def known_since_ms(self, told_ms: int) -> int:
+        """When what was told then may have been so already: news are late in a storm."""
+        weather = self.weather
+        if told_ms <= weather.calm_since_ms:
+            told_ms = min(told_ms, weather.storm_since_ms)
+        return told_ms - _SETTLES_MS
 
     def endable_ms(self, life: Life) -> int:
         """When the end of a device was lawful last; -1 if it never was."""
@@ -153,10 +178,14 @@ class Scene:
             elif isinstance(process.machine, WorkerMachine):
                 for index in range(self.plan.shards):
                     replica = process.machine.replica(ShardId(index))
-                    if replica is not None and replica.is_ready:
+                    if replica is None:
+                        continue
+                    if replica.is_ready:
                         ready[index] = True
-                    elif replica is not None:
+                        self._unready_since_ms.pop((process.node, index), None)
+                    else:
                         well = False
+                        self._unready_since_ms.setdefault((process.node, index), self.now_ms)
             elif not process.machine.ready:
                 well = False
         if all(ready.values()):

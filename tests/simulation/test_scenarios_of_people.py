@@ -452,3 +452,31 @@ def test_what_only_a_watcher_saw_ends_when_its_worker_and_its_holder_died() -> N
     world.heal()
     world.run(3 * ALL_OVER_MS)
     assert in_room(watcher) == []
+
+
+def test_a_choice_outlives_the_one_replica_that_had_it_where_a_gateway_saw_it() -> None:
+    """What was shown to a gateway is handed to its next replica, as entries are.
+
+    Else that gateway alone would obey it, for good. Found by seed 1009 of `presence sim`,
+    2026-11-24.
+
+    ```
+    alice --invisible--> g0 --> w0 --X (cut)  X (w0 dies)
+                         g0 ----------------------> w1   bob sees alice offline
+    ```
+    """
+    world = small_world()
+    place(world, {0: 0, 1: 1})
+    alice = arrive(world, "alice", [0])
+    bob = watch(world, [1], users=["alice"], name="bob")
+    assert statuses(bob, "alice")[-1] == "online"
+    world.cut([W[0]], [W[1]])
+    assert isinstance(asks(world, alice, Intent(status="invisible")), Ok)
+    world.kill(W[0], restart_after_ms=None)
+    world.heal()
+    world.run(KNOBS.unreachable_after_ms + 1_000)
+    assert statuses(bob, "alice")[-1] == "offline"
+    durable = replicas(world)[1].maps()[DURABLE]
+    row = durable.get(("default/user:alice", "alice", INTENT_KEY))
+    assert row is not None
+    assert decode_intent(row.value).status == "invisible"
