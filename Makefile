@@ -70,8 +70,8 @@ unit: $(STAMP)  ## one module at a time, the examples in docstrings, and the hou
 property: $(STAMP)  ## laws that hold for all inputs
 	$(PYTEST) $(PARALLEL) tests/property $(ARGS)
 
-simulation: $(STAMP)  ## stories under a virtual clock
-	$(PYTEST) $(PARALLEL) tests/simulation $(ARGS)
+simulation: $(STAMP)  ## stories under a virtual clock, and the model of what may be forgotten
+	$(PYTEST) $(PARALLEL) tests/simulation tests/model $(ARGS)
 
 integration: $(STAMP)  ## real processes, real sockets, real Ray
 	$(PYTEST) -m "$(HERE)" tests/integration $(ARGS)
@@ -101,7 +101,7 @@ sim: $(STAMP)  ## whole clusters, broken at random, and every seed that found so
 
 soak: $(STAMP)  ## the laws with 200 times the examples, the stories that run long, 10,000 seeds
 	HYPOTHESIS_PROFILE=soak $(PYTEST) $(PARALLEL) -m "soak or not soak" --timeout=3600 \
-	  tests/property tests/simulation $(ARGS)
+	  tests/property tests/simulation tests/model $(ARGS)
 	$(BIN)/presence sim --jobs 2 --seeds 10000
 
 bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE")

@@ -1,0 +1,90 @@
+"""When two worlds of the model are one: if they differ in age only, they have the same future."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Final
+
+from tests.model.parts import TICK, Message, Replica, Row
+from tests.model.world import World
+
+__all__ = ["canonical"]
+
+_AGED: Final = -10_000
+
+
+def canonical(world: World) -> Hashable:
+    """A value that is equal for worlds with the same future."""
+    zero = world.now * TICK
+    oldest = zero - (world.spans.retention + 2) * TICK
+    found = {
+        stamp for replica in world.replicas for stamp in _stamps(replica) if stamp < oldest
+    } | {stamp for message in world.wire for stamp in _stamps_on_wire(message) if stamp < oldest}
+    ranks = {stamp: rank for rank, stamp in enumerate(sorted(found, reverse=True))}
+
+    def age(stamp: int) -> int:
+        return _AGED - ranks[stamp] if stamp < oldest else stamp - zero
+
+    def old(tick: int, limit: int) -> int:
+        return min(world.now - tick, limit)
+
+    horizon, unreachable = world.spans.horizon, world.spans.unreachable_max + 2
+    return (
+        tuple(
+            (
+                replica.life,
+                tuple(
+                    (k, r.resume, r.move, age(r.stamp), r.origin, r.live, r.holder)
+                    for k, r in sorted(replica.rows.items())
+                ),
+                tuple((o, age(s)) for o, s in sorted(replica.vector.items())),
+                tuple((o, old(t, horizon)) for o, t in sorted(replica.heard.items())),
+                tuple((g, old(t, unreachable)) for g, t in sorted(replica.attached.items())),
+                tuple((g, old(t, unreachable)) for g, t in sorted(replica.beats.items())),
+                tuple(sorted((w, age(r.stamp)) for w, r in replica.came.items())),
+                max(replica.clock - zero, -TICK),
+                old(replica.since, unreachable),
+                replica.asleep,
+                tuple(sorted(replica.ends.items())),
+            )
+            for replica in world.replicas
+        ),
+        tuple(
+            (
+                g.life,
+                g.home,
+                g.attachment,
+                tuple(sorted(g.holds.items())),
+                tuple(sorted(g.ended.items())),
+                tuple((k, old(t, world.spans.client_lease)) for k, t in sorted(g.lost.items())),
+            )
+            for g in world.gateways
+        ),
+        tuple(sorted(world.clients.items())),
+        tuple(sorted(world.attempts.items())),
+        tuple(
+            (
+                m.sender,
+                m.receiver,
+                m.transfer,
+                tuple((o, age(s)) for o, s in sorted(m.base.items())),
+                tuple((o, age(s)) for o, s in sorted(m.new.items())),
+                m.keys,
+                tuple((r.resume, r.move, age(r.stamp), r.origin, r.live) for r in m.rows),
+            )
+            for m in world.wire
+        ),
+        tuple(world.broken),
+    )
+
+
+def _stamps(replica: Replica) -> Iterator[int]:
+    rows: list[Row] = [*replica.rows.values(), *replica.came.values()]
+    yield from (row.stamp for row in rows)
+    yield from replica.vector.values()
+
+
+def _stamps_on_wire(message: Message) -> Iterator[int]:
+    yield from (row.stamp for row in message.rows)
+    yield from message.base.values()
+    yield from message.new.values()

@@ -1,0 +1,110 @@
+"""The rules of renewal by origin: with all of them no history goes wrong, without one some does."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from tests.model.explore import Exploration, Scope, explore, play, wander
+from tests.model.histories import HISTORIES
+from tests.model.parts import Rules, Spans
+
+ALL_RULES = Rules()
+RULES = [rule.name for rule in fields(Rules)]
+
+#: Small worlds of which every history is tried.
+SCOPES = {
+    "a cut past the horizon": Scope(
+        workers=3, places=(0,), events=("cut", "leave"), events_max=1, rounds_max=4
+    ),
+    "two sides, a hop, an unheard gateway": Scope(
+        events=("cut", "leave", "hop", "unheard"), rounds_max=3
+    ),
+    "workers and gateways restart": Scope(
+        events=("cut", "leave", "restart", "crash"), rounds_max=4
+    ),
+    "an old life that keeps running": Scope(events=("cut", "leave", "twin", "end"), rounds_max=3),
+    "a delta in parts": Scope(
+        places=(0,), sessions=2, events=("cut", "leave", "part", "deliver"), rounds_max=4
+    ),
+}
+#: A larger one, of which many histories are tried.
+LARGE = Scope(
+    workers=3,
+    places=(0, 1, 2),
+    sessions=3,
+    events=(
+        *("cut", "unheard", "leave", "hop", "hop", "crash", "attach", "restart", "twin", "end"),
+        *("send", "part", "deliver", "deliver", "drop", "sleep", "wake"),
+    ),
+    rounds_max=30,
+)
+
+
+def _show(what: str, found: Exploration) -> None:
+    print(f"\n{what}: {found.states} states, {found.steps} steps")  # noqa: T201
+    if found.troubles:
+        print(found.timeline())  # noqa: T201
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_no_history_of_a_small_world_ends_badly(name: str) -> None:
+    """Each one is tried, the short ones first; after it, replicas agree with the truth."""
+    found = explore(SCOPES[name], ALL_RULES)
+    _show(name, found)
+    assert found.troubles == []
+    assert found.complete
+    assert found.states > 300
+
+
+@pytest.mark.parametrize("drift", [0, 1])
+def test_no_history_at_random_ends_badly(drift: int) -> None:
+    """Sleeping workers, twins, late and broken-off transfers, crashes, one-way links, skew."""
+    found = wander(replace(LARGE, drift=drift), ALL_RULES, seed=drift, histories=150)
+    _show("at random", found)
+    assert found.troubles == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(40))
+def test_no_history_of_very_many_ends_badly(seed: int) -> None:
+    """The same, a thousand times for each seed."""
+    found = wander(replace(LARGE, drift=seed % 2), ALL_RULES, seed=seed, histories=1000)
+    _show(f"seed {seed}", found)
+    assert found.troubles == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_a_rule_a_history_ends_badly(rule: str) -> None:
+    """The same history ends well with the rule."""
+    history = HISTORIES[rule]
+    without = replace(ALL_RULES, **{rule: False})
+    troubles = play(history.scope, without, history.steps, history.spans)
+    _show(rule, Exploration(history=list(history.steps), troubles=troubles))
+    assert troubles
+    assert play(history.scope, ALL_RULES, history.steps, history.spans) == []
+
+
+def test_a_search_finds_a_missing_rule_by_itself() -> None:
+    """The histories above are kept for speed; a search of all of them needs no hint."""
+    found = explore(SCOPES["a delta in parts"], replace(ALL_RULES, keep_parts=False))
+    _show("keep_parts", found)
+    assert "w1 has lost session 0" in found.troubles
+
+
+def test_a_tombstone_dropped_within_the_horizon_leaves_a_ghost() -> None:
+    """Who was cut off for less than the horizon is told of no end that is forgotten.
+
+    ::
+
+        w0  --session 0 ends--> w1          w2 is cut off
+        w0, w1 drop the end
+        w0  --beyond what w2 has heard: nothing--> w2
+    """
+    history = ["leave 0", *["round 0>1"] * 4]
+    scope = Scope(workers=3, places=(0,))
+    assert "w2 has a ghost of session 0" in play(
+        scope, ALL_RULES, history, Spans(horizon=20, retention=1)
+    )
+    assert play(scope, ALL_RULES, history, Spans(horizon=20, retention=24)) == []
