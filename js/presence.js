@@ -413,7 +413,7 @@ class Client extends Source {
     let least = this.#error?.retry_after_ms ?? 0
     if (code === DRAINED || this.#goaway) {
       least = this.#goaway?.retry_in_ms ?? least
-      bound = Math.max(quick, Math.min(this.#goaway?.jitter_ms ?? QUICK_MS * 10, (grace * 2) / 3))
+      bound = Math.max(quick, Math.min(this.#goaway ? (this.#goaway.jitter_ms ?? 0) : QUICK_MS * 10, (grace * 2) / 3))
     }
     return least + this.#options.random() * bound
   }

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from presence_actors.client import (
         Connected,
+        Count,
         Ended,
         Event,
         EventStream,
         Interrupted,
         Join,
+        Lagging,
         Leave,
         PresenceClient,
         Refused,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigError",
     "Connected",
+    "Count",
     "Ended",
     "Entry",
     "Event",
@@ -54,6 +57,7 @@ __all__ = [
     "Interrupted",
     "Join",
     "Knobs",
+    "Lagging",
     "Leave",
     "LocalProtocolError",
     "PresenceClient",

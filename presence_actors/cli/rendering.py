@@ -10,10 +10,12 @@ from rich.table import Table
 
 from presence_actors.client import (
     Connected,
+    Count,
     Ended,
     Event,
     Interrupted,
     Join,
+    Lagging,
     Leave,
     Refused,
     Snapshot,
@@ -64,6 +66,10 @@ def line_of(event: Event) -> str | None:  # noqa: PLR0911  # one line for each k
             return clean(f"! the connection is lost ({reason}); coming back")
         case Connected(gateway=gateway):
             return clean(f"! connected to {gateway}")
+        case Count(topic=topic, users=users, devices=devices):
+            return clean(f"  {topic}: {users} users on {devices} devices")
+        case Lagging(step=step, behind_ms=behind_ms):
+            return clean(f"! too slow to read for {behind_ms} ms: {step}")
         case Refused(topic=topic, message=message):
             return clean(f"! {topic} is no longer granted: {message}")
         case Snapshot() | Ended():

@@ -14,10 +14,12 @@ It reconnects by itself, to whichever gateway answers, and tells only net change
 from presence_actors.client.client import PresenceClient, connect
 from presence_actors.client.events import (
     Connected,
+    Count,
     Ended,
     Event,
     Interrupted,
     Join,
+    Lagging,
     Leave,
     Refused,
     RoomEvent,
@@ -31,11 +33,13 @@ from presence_actors.client.stream import EventStream
 
 __all__ = [
     "Connected",
+    "Count",
     "Ended",
     "Event",
     "EventStream",
     "Interrupted",
     "Join",
+    "Lagging",
     "Leave",
     "PresenceClient",
     "Refused",

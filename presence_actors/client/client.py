@@ -17,10 +17,12 @@ from typing import Final, Self, assert_never
 from presence_actors.client.connector import Connector, gateway_url
 from presence_actors.client.events import (
     Connected,
+    Count,
     Ended,
     Event,
     Interrupted,
     Join,
+    Lagging,
     Leave,
     Refused,
     Snapshot,
@@ -463,7 +465,7 @@ class PresenceClient:
     def _route(self, event: Event) -> None:
         """Hand an event to the room or the watches that it concerns."""
         match event:
-            case Join() | Update() | Leave() | View() | Snapshot():
+            case Join() | Update() | Leave() | View() | Snapshot() | Count():
                 room = self._rooms.get(event.topic)
                 if room is not None:
                     room.stream.put(event)
@@ -472,6 +474,8 @@ class PresenceClient:
                 if room is not None:
                     room.stream.put(event)
                     room.stream.close()
+            case Lagging():
+                pass  # It concerns all of them; who reads `events` hears of it.
             case Status():
                 for watch in self._watches:
                     if watch.has(event.user):

@@ -17,8 +17,10 @@ from typing import assert_never
 import msgspec
 
 from presence_actors.core.effects import (
+    CountHappened,
     InterruptionHappened,
     JoinHappened,
+    LagHappened,
     LeaveHappened,
     Presence,
     RefusalHappened,
@@ -34,10 +36,12 @@ from presence_actors.core.vocabulary import Entry, Quality, StatusFrame, UserSta
 
 __all__ = [
     "Connected",
+    "Count",
     "Ended",
     "Event",
     "Interrupted",
     "Join",
+    "Lagging",
     "Leave",
     "Refused",
     "RoomEvent",
@@ -110,6 +114,25 @@ class Snapshot(msgspec.Struct, frozen=True):
     topic: str
 
 
+class Count(msgspec.Struct, frozen=True):
+    """Of this room only the number of users and devices is known for now."""
+
+    topic: str
+    users: int
+    devices: int
+
+
+class Lagging(msgspec.Struct, frozen=True):
+    """This client read more slowly than news came.
+
+    `step` is `snapshot` (it got the whole in place of what it missed), `counts` (it gets nothing of
+    rooms but counts) or `whole` (it gets everything again).
+    """
+
+    step: str
+    behind_ms: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a watched user shows now, on all devices together."""
 
@@ -159,11 +182,11 @@ class Ended(msgspec.Struct, frozen=True):
     reason: str
 
 
-RoomEvent = Join | Update | Leave | View | Snapshot | Refused
-Event = RoomEvent | Status | Connected | Interrupted | Ended
+RoomEvent = Join | Update | Leave | View | Snapshot | Count | Refused
+Event = RoomEvent | Lagging | Status | Connected | Interrupted | Ended
 
 
-def translate(event: Presence) -> Event:  # noqa: PLR0911  # one arm for each kind
+def translate(event: Presence) -> Event:  # noqa: C901, PLR0911  # one arm for each kind
     """The public form of what the session tells."""
     match event:
         case JoinHappened():
@@ -176,6 +199,10 @@ def translate(event: Presence) -> Event:  # noqa: PLR0911  # one arm for each ki
             return View(event.topic, event.quality, event.silent, event.as_of, event.unreachable)
         case SnapshotCame():
             return Snapshot(event.topic)
+        case CountHappened():
+            return Count(event.topic, event.users, event.devices)
+        case LagHappened():
+            return Lagging(event.step, event.behind_ms)
         case StatusHappened():
             return status_of(event.status, event.previous)
         case WelcomeHappened():

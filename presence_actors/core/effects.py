@@ -24,11 +24,13 @@ __all__ = [
     "Answer",
     "CloseClient",
     "CloseConnection",
+    "CountHappened",
     "Deliver",
     "Dial",
     "GatewayEffect",
     "InterruptionHappened",
     "JoinHappened",
+    "LagHappened",
     "LeaveHappened",
     "OpenConnection",
     "Presence",
@@ -186,6 +188,21 @@ class SnapshotCame(msgspec.Struct, frozen=True, tag=True):
     topic: str
 
 
+class CountHappened(msgspec.Struct, frozen=True, tag=True):
+    """Of this room it is only known how many are in it."""
+
+    topic: str
+    users: int
+    devices: int
+
+
+class LagHappened(msgspec.Struct, frozen=True, tag=True):
+    """This client was behind with reading: what its gateway sends from now on."""
+
+    step: str
+    behind_ms: int
+
+
 class StatusHappened(msgspec.Struct, frozen=True, tag=True):
     """A watched user shows something else."""
 
@@ -226,6 +243,8 @@ Presence = (
     | UpdateHappened
     | LeaveHappened
     | SnapshotCame
+    | CountHappened
+    | LagHappened
     | StatusHappened
     | ViewHappened
     | RefusalHappened

@@ -15,8 +15,10 @@ from presence_actors.core.vocabulary import ClientMessage, Identity, ServerMessa
 
 __all__ = [
     "AppAsked",
+    "ClientCaughtUp",
     "ClientConnected",
     "ClientDisconnected",
+    "ClientLagging",
     "ClientRefused",
     "ClientSent",
     "ClusterChanged",
@@ -115,6 +117,18 @@ class ClientDisconnected(msgspec.Struct, frozen=True, tag=True):
     orderly: bool = False
 
 
+class ClientLagging(msgspec.Struct, frozen=True, tag=True):
+    """A client is behind with reading."""
+
+    connection: ConnectionId
+
+
+class ClientCaughtUp(msgspec.Struct, frozen=True, tag=True):
+    """A client that was behind has read everything that it was sent."""
+
+    connection: ConnectionId
+
+
 class QueryReceived(msgspec.Struct, frozen=True, tag=True):
     """Somebody polls: the entries of rooms, the statuses of users.
 
@@ -198,6 +212,8 @@ GatewayEvent = (
     | ClientSent
     | ClientRefused
     | ClientDisconnected
+    | ClientLagging
+    | ClientCaughtUp
     | QueryReceived
     | DrainRequested
     | DrainCancelled

@@ -27,8 +27,10 @@ from presence_actors.core.cursors import read_cursor
 from presence_actors.core.draining import Draining
 from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
+    ClientCaughtUp,
     ClientConnected,
     ClientDisconnected,
+    ClientLagging,
     ClientRefused,
     ClientSent,
     ClusterChanged,
@@ -65,6 +67,7 @@ from presence_actors.core.messages import (
     PeerMessage,
     Segment,
 )
+from presence_actors.core.pacing import LagStep, Pacing
 from presence_actors.core.polling import Polling
 from presence_actors.core.sessions import (
     Connection,
@@ -92,6 +95,7 @@ from presence_actors.core.vocabulary import (
     Hello,
     Identity,
     Intent,
+    Lag,
     Ok,
     Patch,
     Ping,
@@ -137,6 +141,7 @@ class GatewayMachine:
         self._polling = Polling(self._watching, knobs)
         self._choices = Choices()
         self._draining = Draining()
+        self._pacing = Pacing()
         self._heartbeats = 0
         self._now = now
         self._due: Instant | None = now.instant
@@ -176,8 +181,8 @@ class GatewayMachine:
                 self._on_guest(event)
             case ClientDisconnected():
                 self._on_disconnected(event.connection, orderly=event.orderly)
-            case ClientRefused(connection=connection):
-                self._on_refused(connection)
+            case ClientRefused() | ClientLagging() | ClientCaughtUp():
+                self._on_reading(event)
             case QueryReceived():
                 self._polling.note_query(event, self._now)
             case ClusterChanged():
@@ -198,7 +203,7 @@ class GatewayMachine:
 
     def _next_due(self) -> Instant:
         earliest = self._attachments.deadline()
-        parts = (self._watching, self._polling, self._draining)
+        parts = (self._watching, self._polling, self._draining, self._pacing)
         for instant in (part.deadline() for part in parts):
             if instant is not None and instant < earliest:
                 earliest = instant
@@ -238,6 +243,7 @@ class GatewayMachine:
             frames_out=self._watching.frames,
             deliveries_out=self._watching.deliveries,
             draining=self._draining.reason,
+            lags=dict(sorted(self._pacing.taken.items())),
         )
 
     @property
@@ -269,6 +275,7 @@ class GatewayMachine:
         self._leases.release(connection_id)
         self._tokens.release(connection_id)
         self._choices.forget(connection_id)
+        self._pacing.forget(connection_id)
         if connection is None:
             return
         for topic in connection.topics:
@@ -281,6 +288,15 @@ class GatewayMachine:
             self._holding.end(session, LeaveReason.LEFT, self._now)
         else:
             self._holding.linger(session, self._now)
+
+    def _on_reading(self, event: ClientRefused | ClientLagging | ClientCaughtUp) -> None:
+        match event:
+            case ClientRefused(connection=connection):
+                self._on_refused(connection)
+            case ClientLagging(connection=connection):
+                self._on_lag(connection)
+            case ClientCaughtUp(connection=connection):
+                self._on_caught_up(connection)
 
     def _on_refused(self, connection_id: ConnectionId) -> None:
         connection = self._connections.get(connection_id)
@@ -461,9 +477,35 @@ class GatewayMachine:
         cursors = read_cursor(message.cursor)
         self._accept(connection_id, message.id, None)
         for topic in topics:
-            connection.topics[topic] = None
+            connection.topics[topic] = message.counts
+            if self._pacing.is_held(connection_id):
+                self._watching.hold(topic, connection_id, self._now)
+                continue
             cursor = cursors.get(self._attachments.of(topic).shard)
-            self._watching.subscribe(topic, connection_id, cursor, self._now)
+            counts = message.counts or self._pacing.is_counting(connection_id)
+            self._watching.subscribe(topic, connection_id, cursor, self._now, counts=counts)
+
+    def _on_lag(self, connection_id: ConnectionId) -> None:
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        if not self._pacing.note_lag(connection_id, self._now.instant):
+            self._close(connection_id, CloseCode.TOO_SLOW, "too slow to read even counts")
+            return
+        for topic in connection.topics:
+            self._watching.hold(topic, connection_id, self._now)
+
+    def _on_caught_up(self, connection_id: ConnectionId) -> None:
+        found = self._pacing.note_caught_up(connection_id, self._now.instant)
+        if found is not None:
+            self._take_step(connection_id, *found)
+
+    def _take_step(self, connection_id: ConnectionId, step: LagStep, behind_ms: int) -> None:
+        """It is told which, and gets all that it watches anew, in that form."""
+        self._tell(connection_id, Lag(step=step, behind_ms=behind_ms))
+        for topic, wanted in self._connections[connection_id].topics.items():
+            counts = wanted or self._pacing.is_counting(connection_id)
+            self._watching.subscribe(topic, connection_id, None, self._now, counts=counts)
 
     def _on_unsub(
         self, connection_id: ConnectionId, connection: Connection, message: Unsub
@@ -569,6 +611,10 @@ class GatewayMachine:
         may_judge = not self._amnesty.holds(now.instant)
         if may_judge:
             self._run_leases()
+        for connection_id in self._pacing.take_lost(now.instant):
+            self._close(connection_id, CloseCode.TOO_SLOW, "too slow to read")
+        for connection_id in self._pacing.take_recovered(now.instant):
+            self._take_step(connection_id, LagStep.WHOLE, 0)
         away = [due for due in self._draining.take_due(now.instant) if due in self._connections]
         if away:
             self._send_away(away)

@@ -13,6 +13,8 @@ __all__ = [
     "GOSSIP_ROWS_MAX",
     "GUEST_LEASE_MS_MIN",
     "ID_CHARACTERS_MAX",
+    "LAG_MEMORY_MS",
+    "LAG_MS_MAX",
     "META_BYTES_MAX",
     "META_DEPTH_MAX",
     "QUERY_ENTRIES_MAX",
@@ -67,5 +69,11 @@ SEGMENTS_UNACKNOWLEDGED_MAX: Final = 8
 #: Removed rows that a gateway keeps per watched topic so that a cursor can be continued. Beyond:
 #: the oldest are forgotten, and an older cursor gets a snapshot instead.
 TOMBSTONES_PER_TOPIC_VIEW_MAX: Final = 1_000
-#: Bytes that wait in one client's socket. Beyond: close 4513; it resumes by cursor.
+#: How long a client may need to read what it is behind with. Beyond: close 4513; it resumes.
+LAG_MS_MAX: Final = 30_000
+#: How long after it has caught up a client counts as a slow one. Behind again within this: counts
+#: only, and behind with those: close 4513. Beyond: all is forgotten.
+LAG_MEMORY_MS: Final = 60_000
+#: Bytes that wait in one client's socket. Beyond: it is told nothing more but answers until it has
+#: read them, and if even those are too much: close 4513.
 UNSENT_BYTES_MAX: Final = 1024 * 1024

@@ -130,6 +130,7 @@ class Orders:
                 del self._rooms[topic]
             case Sub(topics=topics, users=users):
                 flight.new_topics, flight.new_users = watched.add(topics, users)
+                watched.want(topics, counts=message.counts)
             case Unsub(topics=topics, users=users):
                 watched.drop(topics, users)
             case _:
@@ -343,13 +344,15 @@ class Orders:
                 users.difference_update(flight.new_users)
                 flight.message = wanted
                 self._launch(flight)
-        by_cursor: dict[str | None, list[str]] = {}
+        alike: dict[tuple[str | None, bool], list[str]] = {}
         for topic in watched.topics:
             if topic in topics:
-                by_cursor.setdefault(watched.cursor(topic), []).append(topic)
-        for cursor, group in by_cursor.items():
+                form = (watched.cursor(topic), watched.wants_counts(topic))
+                alike.setdefault(form, []).append(topic)
+        for (cursor, counts), group in alike.items():
             for part in _parts(group):
-                self._launch(_Flight(Sub(topics=part, cursor=cursor), [], standing=True))
+                sub = Sub(topics=part, cursor=cursor, counts=counts)
+                self._launch(_Flight(sub, [], standing=True))
         for part in _parts([user for user in watched.users if user in users]):
             self._launch(_Flight(Sub(users=part), [], standing=True))
 
@@ -416,7 +419,9 @@ def merge_patch(target: Meta, patch: Meta) -> Meta:
 def _still_watched(message: Sub, watched: Watched) -> Sub | None:
     topics = [topic for topic in message.topics if topic in watched.topics]
     users = [user for user in message.users if user in watched.users]
-    return Sub(topics=topics, users=users) if topics or users else None
+    if not (topics or users):
+        return None
+    return Sub(topics=topics, users=users, counts=message.counts)
 
 
 def _parts(names: list[str]) -> list[list[str]]:

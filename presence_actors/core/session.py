@@ -30,6 +30,7 @@ from presence_actors.core.chance import Rng
 from presence_actors.core.effects import (
     CloseConnection,
     InterruptionHappened,
+    LagHappened,
     OpenConnection,
     Presence,
     Resolve,
@@ -55,6 +56,7 @@ from presence_actors.core.orders import REQUESTS_PENDING_MAX, Orders
 from presence_actors.core.values import Meta
 from presence_actors.core.vocabulary import (
     Bye,
+    Count,
     Diff,
     Entry,
     Err,
@@ -62,6 +64,7 @@ from presence_actors.core.vocabulary import (
     Goaway,
     Hello,
     Intent,
+    Lag,
     Ok,
     Patch,
     Ping,
@@ -427,7 +430,9 @@ class SessionMachine:
 
     # --- frames ---------------------------------------------------------------------------------
 
-    def _on_message(self, message: ServerMessage, now: Now) -> list[SessionEffect]:
+    def _on_message(  # one arm for each kind
+        self, message: ServerMessage, now: Now
+    ) -> list[SessionEffect]:
         if self._phase not in (Phase.GREETING, Phase.STANDING):
             return []
         self._heard_at = now.instant
@@ -447,11 +452,13 @@ class SessionMachine:
                 if isinstance(sent, int):
                     self._rtt_ms = now.instant - sent
                 return []
+            case Lag():
+                return [Tell(event=LagHappened(message.step, message.behind_ms))]
             case picture:
                 return self._on_picture(picture, now)
 
     def _on_picture(
-        self, message: Snap | Diff | StatusFrame | ViewFrame, now: Now
+        self, message: Snap | Diff | Count | StatusFrame | ViewFrame, now: Now
     ) -> list[SessionEffect]:
         events: list[Presence]
         match message:
@@ -464,6 +471,8 @@ class SessionMachine:
                 if self._watched.is_wrong(message):
                     again = self._orders.look_again(message.topic)
                     return [*(Tell(event=event) for event in events), *self._saying(again, now)]
+            case Count():
+                events = self._watched.take_count(message)
             case StatusFrame():
                 events = self._watched.take_status(message)
             case ViewFrame():

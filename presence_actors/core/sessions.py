@@ -82,8 +82,8 @@ class Connection:
         self.lease_ms = lease_ms
         #: The session it carries, once it said hello.
         self.session: SessionKey | None = None
-        #: Topics it watches.
-        self.topics: dict[Topic, None] = {}
+        #: Topics it watches, and whether it wants no more than counts.
+        self.topics: dict[Topic, bool] = {}
         self.bad_frames = 0
 
     def named(self, message: Sub | Unsub) -> list[Topic]:

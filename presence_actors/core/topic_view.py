@@ -26,6 +26,7 @@ from presence_actors.core.values import (
     is_hidden,
 )
 from presence_actors.core.vocabulary import (
+    Count,
     Diff,
     Entry,
     Leave,
@@ -64,10 +65,14 @@ def check_of(refs: Iterable[str]) -> str:
 class Waiting:
     """A subscriber that has not had its first frame."""
 
-    __slots__ = ("cursor", "until", "warned")
+    __slots__ = ("counts", "cursor", "until", "warned")
 
-    def __init__(self, cursor: VersionVector | None, until: Instant) -> None:
+    def __init__(
+        self, cursor: VersionVector | None, until: Instant, *, counts: bool = False
+    ) -> None:
         self.cursor = cursor
+        #: Whether it wants no more than counts.
+        self.counts = counts
         #: When it is told that it has to wait; None once it was.
         self.until: Instant | None = until
         #: Whether it was told that the view is starting, and must hear when it no longer is.
@@ -85,13 +90,16 @@ class TopicView:
         "_removed",
         "_settled",
         "_unknown_leaves",
+        "counted",
         "doubtful",
+        "held",
         "loaded",
         "name",
         "pins",
         "rows",
         "shard",
         "shown",
+        "shown_count",
         "shown_status",
         "shown_view",
         "subscribers",
@@ -111,6 +119,10 @@ class TopicView:
         self._dropped = VersionVector()
         self.loaded = False
         self.subscribers: dict[ConnectionId, None] = {}
+        #: Subscribers that get counts only, and those that are told nothing for now.
+        self.counted: dict[ConnectionId, None] = {}
+        self.held: dict[ConnectionId, None] = {}
+        self.shown_count: Count | None = None
         #: Subscribers that may have seen more elsewhere than we have, each with the time until
         #: which it can have done so, and all that their cursors cover. They may know entries that
         #: we never did, and must hear of their ends, too.
@@ -139,11 +151,13 @@ class TopicView:
     @property
     def is_wanted(self) -> bool:
         """Whether anybody at this gateway needs the topic."""
-        return bool(self.subscribers or self.waiting or self.pins)
+        return bool(self.subscribers or self.waiting or self.pins or self.counted or self.held)
 
     def drop(self, connection: ConnectionId) -> None:
         """The client hears no more of the topic."""
         self.subscribers.pop(connection, None)
+        self.counted.pop(connection, None)
+        self.held.pop(connection, None)
         self.waiting.pop(connection, None)
         self._ahead.pop(connection, None)
         if connection in self._settled:
@@ -305,6 +319,11 @@ class TopicView:
             elif _is_public_end(row):
                 leaves.append(_leave(key, row))
         return Diff(topic=self.name, updates=updates, leaves=leaves, resumed=True, cursor=cursor)
+
+    def count(self) -> Count:
+        """How many are shown."""
+        users = len({entry.key for entry in self.shown.values()})
+        return Count(topic=self.name, users=users, devices=len(self.shown))
 
     def judge(
         self,

@@ -94,6 +94,8 @@ class GatewayView(msgspec.Struct, frozen=True):
     deliveries_out: int
     #: Why it is being emptied, or is empty and takes nobody in; None if it is not.
     draining: str | None = None
+    #: How often slow clients were held, got a snapshot, counts, everything again, or were closed.
+    lags: dict[str, int] = {}
 
 
 def zone_lags(own: ZoneId, shards: Iterable[Iterable[PeerLag]]) -> dict[ZoneId, int | None]:

@@ -21,6 +21,7 @@ __all__ = [
     "Bye",
     "ClientMessage",
     "CloseCode",
+    "Count",
     "Diff",
     "Entry",
     "Err",
@@ -29,6 +30,7 @@ __all__ = [
     "Hello",
     "Identity",
     "Intent",
+    "Lag",
     "Leave",
     "Ok",
     "Patch",
@@ -83,6 +85,7 @@ class CloseCode(enum.IntEnum):
     UNAUTHORIZED = 4401
     REPLACED = 4409
     IDLE = 4508
+    TOO_SLOW = 4513
 
 
 class Quality(enum.StrEnum):
@@ -125,12 +128,16 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True, omit_default
 
 
 class Sub(msgspec.Struct, frozen=True, tag="sub", kw_only=True, omit_defaults=True):
-    """Watch rooms and users. With a cursor, only what changed since comes."""
+    """Watch rooms and users. With a cursor, only what changed since comes.
+
+    With `counts`, of rooms only how many are in them.
+    """
 
     id: int | str | None = None
     topics: list[str] = []
     users: list[str] = []
     cursor: str | None = None
+    counts: bool = False
 
 
 class Unsub(msgspec.Struct, frozen=True, tag="unsub", kw_only=True, omit_defaults=True):
@@ -277,6 +284,22 @@ class Diff(msgspec.Struct, frozen=True, tag="diff", kw_only=True, omit_defaults=
     check: str | None = None
 
 
+class Count(msgspec.Struct, frozen=True, tag="count", kw_only=True, omit_defaults=True):
+    """How many are in a room, for those who asked for no more, or cannot read more."""
+
+    topic: str
+    users: int
+    devices: int
+
+
+class Lag(msgspec.Struct, frozen=True, tag="lag", kw_only=True, omit_defaults=True):
+    """The client was behind with reading: what it gets from now on."""
+
+    step: str
+    #: For how long it was behind.
+    behind_ms: int = 0
+
+
 class StatusFrame(msgspec.Struct, frozen=True, tag="status", kw_only=True, omit_defaults=True):
     """What a watched user shows now."""
 
@@ -317,4 +340,6 @@ class Goaway(msgspec.Struct, frozen=True, tag="goaway", kw_only=True, omit_defau
     gateways: list[str] = []
 
 
-ServerMessage = Welcome | Ok | Err | Snap | Diff | StatusFrame | ViewFrame | Pong | Goaway
+ServerMessage = (
+    Welcome | Ok | Err | Snap | Diff | Count | Lag | StatusFrame | ViewFrame | Pong | Goaway
+)

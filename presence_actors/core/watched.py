@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from presence_actors.core.effects import (
+    CountHappened,
     JoinHappened,
     LeaveHappened,
     Presence,
@@ -23,7 +24,15 @@ from presence_actors.core.effects import (
 )
 from presence_actors.core.ids import UserId
 from presence_actors.core.limits import SUBSCRIPTIONS_PER_CONNECTION_MAX
-from presence_actors.core.vocabulary import Diff, Entry, Quality, Snap, StatusFrame, ViewFrame
+from presence_actors.core.vocabulary import (
+    Count,
+    Diff,
+    Entry,
+    Quality,
+    Snap,
+    StatusFrame,
+    ViewFrame,
+)
 
 __all__ = ["REASON_UNKNOWN", "Watched"]
 
@@ -42,6 +51,8 @@ class _Picture:
     #: The parts of a snapshot that is still coming, and how many have come.
     gathered: dict[str, Entry] = field(default_factory=dict)
     parts: int = 0
+    #: Whether no more than counts are wanted.
+    counts: bool = False
     #: Whether a snapshot or a continuation came on the present connection. Until then a diff has
     #: nothing that it could continue.
     is_synced: bool = False
@@ -116,6 +127,15 @@ class Watched:
         self._statuses.update(dict.fromkeys(new_users))
         return new_topics, new_users
 
+    def want(self, topics: list[str], *, counts: bool) -> None:
+        """Of these rooms only counts are wanted, or everything."""
+        for topic in topics:
+            self._pictures[topic].counts = counts
+
+    def wants_counts(self, topic: str) -> bool:
+        """Whether of this room no more than counts are wanted."""
+        return self._pictures[topic].counts
+
     def drop(self, topics: list[str], users: list[str]) -> None:
         """Watch these no more, and forget what was known of them."""
         for topic in topics:
@@ -172,6 +192,14 @@ class Watched:
         if diff.resumed:
             events.extend(self._synced(diff.topic, picture))
         return events
+
+    def take_count(self, count: Count) -> list[Presence]:
+        """How many are in a room; who they are is no longer certain."""
+        picture = self._pictures.get(count.topic)
+        if picture is None:
+            return []
+        picture.is_synced = False
+        return [CountHappened(count.topic, count.users, count.devices)]
 
     def is_wrong(self, diff: Diff) -> bool:
         """Whether the picture, with this taken in, is not what the gateway says that it must be."""

@@ -26,6 +26,8 @@ from presence_actors.core.vocabulary import Quality, StatusFrame, ViewFrame
 
 __all__ = ["Watching"]
 
+_COUNT_INTERVAL_MS = 1_000
+
 
 class Watching:
     """All topics that this gateway wants, and who of its clients watches them."""
@@ -48,6 +50,8 @@ class Watching:
         self._resumed: dict[Topic, None] = {}
         #: When to ask the replicas how far they have come: where nothing changes, they do not say.
         self._ask_at: Instant | None = None
+        #: Topics whose counts were told less than a second ago.
+        self._counting: LeaseTable[Topic] = LeaseTable()
         #: Topics with subscribers that wait for them to load.
         self._loading: LeaseTable[Topic] = LeaseTable()
         self.deliveries = 0
@@ -59,7 +63,10 @@ class Watching:
     @property
     def subscriptions(self) -> int:
         """How many pairs of client and topic there are."""
-        return sum(len(view.subscribers) + len(view.waiting) for view in self._views.values())
+        return sum(
+            len(view.subscribers) + len(view.waiting) + len(view.counted) + len(view.held)
+            for view in self._views.values()
+        )
 
     def get(self, topic: Topic) -> TopicView | None:
         """The view of a topic, if it is wanted or was a moment ago."""
@@ -94,17 +101,32 @@ class Watching:
         return view
 
     def subscribe(
-        self, topic: Topic, connection: ConnectionId, cursor: VersionVector | None, now: Now
+        self,
+        topic: Topic,
+        connection: ConnectionId,
+        cursor: VersionVector | None,
+        now: Now,
+        *,
+        counts: bool = False,
     ) -> None:
-        """The client gets the topic's state on the next tick, and its changes from there on."""
+        """The client gets the topic's state on the next tick, and its changes from there on.
+
+        With `counts`, of a room only how many are in it.
+        """
         view = self.want(topic, now)
         until = Instant(now.instant + self._knobs.snapshot_wait_ms)
         view.drop(connection)
-        view.waiting[connection] = Waiting(cursor, until)
+        view.waiting[connection] = Waiting(cursor, until, counts=counts)
         if view.topic not in self._loading:
             self._loading.renew(topic, until)
         if view.loaded:
             self._touch(view, now)
+
+    def hold(self, topic: Topic, connection: ConnectionId, now: Now) -> None:
+        """The client is told nothing of the topic until it subscribes again."""
+        view = self.want(topic, now)
+        view.drop(connection)
+        view.held[connection] = None
 
     def unsubscribe(self, topic: Topic, connection: ConnectionId, now: Now) -> None:
         """The client hears no more of the topic."""
@@ -191,6 +213,7 @@ class Watching:
             self._choices.deadline(),
             self._loading.deadline(),
             self._ask_at,
+            self._counting.deadline(),
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -214,6 +237,9 @@ class Watching:
                 due = Instant(now.instant + self._knobs.flush_ms)
                 self._attachments.of(topic).unwatch(topic, due)
         self._ask_seen(now)
+        for topic in self._counting.take_expired(now.instant):
+            if topic in self._views:
+                self._touch(self._views[topic], now)
         for topic in self._loading.take_expired(now.instant):
             self._touch(self._views[topic], now)
             self._tick_at = now.instant
@@ -284,7 +310,18 @@ class Watching:
                 yield Deliver(told, frame)
             view.shown_view = frame
             view.doubtful = False
+        yield from self._counts(view, now)
         yield from self._first_frames(view, view.shown_view, now)
+
+    def _counts(self, view: TopicView, now: Now) -> Iterator[Deliver]:
+        """Those who get counts only hear of a change at most once in a second."""
+        if not view.counted or view.topic in self._counting:
+            return
+        count = view.count()
+        if count != view.shown_count:
+            view.shown_count = count
+            self._counting.renew(view.topic, Instant(now.instant + _COUNT_INTERVAL_MS))
+            yield Deliver(list(view.counted), count)
 
     def _first_frames(self, view: TopicView, judged: ViewFrame, now: Now) -> Iterator[Deliver]:
         """What new subscribers get.
@@ -310,6 +347,12 @@ class Watching:
             yield Deliver(hearers, judged)
         cursor = self._cursor(view)
         newest = WallMs(now.wall + self._knobs.drift_ms_max)
+        counting = [connection for connection, waiting in fresh.items() if waiting.counts]
+        if counting:
+            yield Deliver(counting, view.count())
+        for connection in counting:
+            del fresh[connection]
+            view.counted[connection] = None
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
             seen = waiting.cursor

@@ -10,10 +10,12 @@ import msgspec
 
 from presence_actors.client import (
     Connected,
+    Count,
     Ended,
     Event,
     Interrupted,
     Join,
+    Lagging,
     Leave,
     Refused,
     Snapshot,
@@ -138,7 +140,7 @@ class Scene:
                 return f"{topic} is refused: {message}", "lost"
             case Ended(reason=reason):
                 return f"the watching client's session has ended: {reason}", "lost"
-            case Snapshot():
+            case Snapshot() | Count() | Lagging():
                 return None
 
     def _on_view(self, event: View) -> tuple[str, str] | None:

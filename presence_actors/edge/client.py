@@ -27,6 +27,8 @@ class Client:
         "id",
         "identity",
         "known",
+        "lagging",
+        "lagging_since",
         "leaving",
         "pending",
     )
@@ -61,6 +63,9 @@ class Client:
         self.known = False
         #: Whether it is being closed: no frame in or out any more.
         self.leaving = False
+        #: Whether the machine was told that it is behind with reading, and since when it is.
+        self.lagging = False
+        self.lagging_since: float | None = None
         #: Whether something was gathered for it in this turn.
         self.dirty = False
 

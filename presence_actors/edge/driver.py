@@ -46,6 +46,7 @@ from presence_actors.edge.admission import is_loopback
 from presence_actors.edge.asking import Asked
 from presence_actors.edge.client import Client, text_of
 from presence_actors.edge.conn import Adapter, Conn, Dialog
+from presence_actors.edge.lagging import Laggards
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.polls import Polls
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
@@ -138,6 +139,7 @@ class GatewayDriver:
         self._ids = itertools.count(1)
         self._dirty: list[Client] = []
         self._flushing = False
+        self._laggards = Laggards(self.host.post)
         #: Whether new connections are refused before they are ones.
         self._drained = False
         #: What happened, by name: for /v1/stats and metrics.
@@ -293,6 +295,7 @@ class GatewayDriver:
                 self._write(client, Goaway(reason=reason))
             if not client.leaving:
                 self._close(client, _CLOSE_DRAIN, reason)
+        self._laggards.stop()
         self.host.close()
         self._polls.stop(reason)
 
@@ -483,7 +486,7 @@ class GatewayDriver:
     def _gather(self, client: Client, text: bytes) -> None:
         if not client.dirty:
             # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
-            if client.conn.unsent_bytes > self.limits.unsent_bytes_max:
+            if self._laggards.is_too_slow(client, self.limits):
                 self.counts["too_slow"] += 1
                 self._part(client, _CLOSE_TOO_SLOW, "too slow to read")
                 return

@@ -97,7 +97,19 @@ class _Kind(msgspec.Struct, frozen=True):
 
 _KIND: Final = msgspec.json.Decoder(_Kind)
 _SERVER_TYPES: Final = frozenset(
-    {"welcome", "ok", "err", "snap", "diff", "status", "view", "pong", "goaway"}
+    {
+        "welcome",
+        "ok",
+        "err",
+        "snap",
+        "diff",
+        "count",
+        "lag",
+        "status",
+        "view",
+        "pong",
+        "goaway",
+    }
 )
 
 _CLOSING: Final = {

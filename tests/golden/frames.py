@@ -12,6 +12,7 @@ from presence_actors.core.instants import WallMs
 from presence_actors.core.vocabulary import (
     Bye,
     ClientMessage,
+    Count,
     Diff,
     Entry,
     Err,
@@ -19,6 +20,7 @@ from presence_actors.core.vocabulary import (
     Goaway,
     Hello,
     Intent,
+    Lag,
     Leave,
     Ok,
     Patch,
@@ -66,6 +68,7 @@ NATIVE_CLIENT: Final[dict[str, ClientMessage]] = {
         caps=["example"],
     ),
     "sub": Sub(id=1, topics=["room:lobby", "room:design"], users=["bob", "carol"]),
+    "sub-counts": Sub(id=11, topics=["room:lobby"], counts=True),
     "sub-cursor": Sub(id=2, topics=["room:lobby"], cursor="MS5hLmI"),
     "unsub": Unsub(id=3, topics=["room:design"], users=["carol"]),
     "set": Set(id=4, topic="room:lobby", meta={"mood": "curious"}),
@@ -112,6 +115,8 @@ NATIVE_SERVER: Final[dict[str, ServerMessage]] = {
     ),
     "snap": Snap(topic="room:lobby", state=[ALICE, BOB], cursor="MS5hLmI"),
     "snap-part": Snap(topic="room:lobby", state=[ALICE], part=0, last=False),
+    "count": Count(topic="room:lobby", users=2, devices=3),
+    "lag": Lag(step="counts", behind_ms=1_700),
     "diff-check": Diff(topic="room:lobby", check="c2a50e37d90b1f64"),
     "diff": Diff(
         topic="room:lobby",

@@ -181,6 +181,8 @@ def test_a_client_is_judged_by_what_it_was_behind_before_this_turn() -> None:
         slow, quick = PaperConn(log, "slow"), PaperConn(log, "quick")
         slow.unsent_bytes, quick.unsent_bytes = 101, 100
         connections = [greeted(driver, conn, NativeAdapter()) for conn in (slow, quick)]
+        # Its machine was told, and tells it nothing that it need not.
+        driver._clients[connections[0]].lagging = True
         machine.effects = [Deliver(connections, Ok(id=1)), Deliver(connections, Ok(id=2))]
         driver.drain("now")
         return [

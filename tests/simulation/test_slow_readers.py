@@ -1,0 +1,144 @@
+"""A subscriber that stops reading, and what it gets when it reads again."""
+
+from __future__ import annotations
+
+import pytest
+
+from presence_actors.core.effects import (
+    CountHappened,
+    JoinHappened,
+    LagHappened,
+    LeaveHappened,
+    UpdateHappened,
+    WelcomeHappened,
+)
+from presence_actors.core.events import ClientCaughtUp, ClientLagging
+from presence_actors.core.limits import LAG_MEMORY_MS
+from presence_actors.core.vocabulary import Patch, Sub
+from presence_actors.sim.client import Client
+from presence_actors.sim.world import World
+from tests.simulation.steering import ROOM, arrive, in_room, small_world, watch
+
+pytestmark = pytest.mark.simulation
+
+
+def _stall(world: World, client: Client) -> None:
+    """The client reads nothing, and its gateway's driver says so."""
+    client.freeze()
+    _say(world, client, ClientLagging)
+
+
+def _read(world: World, client: Client) -> None:
+    """It has read all that was sent."""
+    client.thaw()
+    _say(world, client, ClientCaughtUp)
+
+
+def _say(world: World, client: Client, kind: type[ClientLagging | ClientCaughtUp]) -> None:
+    assert client.link is not None
+    name, connection = client.link
+    world._post(world.processes[name], kind(connection))
+
+
+def _steps(client: Client) -> list[str]:
+    return [event.step for _, event in client.told if isinstance(event, LagHappened)]
+
+
+def test_a_slow_reader_gets_a_snapshot_then_counts_and_is_then_closed_and_resumes() -> None:
+    """Its backlog is never more than what had been sent when it stopped reading.
+
+    ```
+    alice   0 1 2 ... 9              10 ... 19            20 ... 29
+    slow      X          (9)         X     --counts-->    X closed 4513 --resumes--> 29
+    quick   0 1 2 ... 9              10 ... 19            20 ... 29
+    ```
+    """
+    world = small_world(seed=3)
+    alice = arrive(world, "alice", [0])
+    slow = watch(world, [0], name="slow")
+    quick = watch(world, [0], name="quick")
+
+    def storm(first: int) -> None:
+        for number in range(first, first + 10):
+            alice.ask(Patch(topic=ROOM, meta={"n": number}))
+            world.run(40)
+
+    _stall(world, slow)
+    heard = len(slow._asleep)
+    storm(0)
+    assert len(slow._asleep) - heard <= 2  # Pongs and the like; no difference was queued.
+    before = len(slow.told)
+    _read(world, slow)
+    world.run(100)
+    news = [event for _, event in slow.told[before:] if isinstance(event, UpdateHappened)]
+    assert [event.entry.meta["n"] for event in news] == [9]
+    assert _steps(slow) == ["snapshot"]
+
+    _stall(world, slow)
+    storm(10)
+    _read(world, slow)
+    world.run(100)
+    before = len(slow.told)
+    bob = arrive(world, "bob", [1])
+    storm(20)
+    world.run(1_200)
+    told = [event for _, event in slow.told[before:]]
+    assert _steps(slow) == ["snapshot", "counts"]
+    counts = [event for event in told if isinstance(event, CountHappened)]
+    assert counts[-1] == CountHappened(ROOM, 2, 2)
+    assert not [event for event in told if isinstance(event, UpdateHappened | JoinHappened)]
+
+    _stall(world, slow)
+    assert world.gateway(0).inspect().lags == {
+        "closed": 1,
+        "counts": 1,
+        "held": 2,
+        "snapshot": 1,
+    }
+    slow.thaw()
+    assert world.run_until(lambda: in_room(slow) == ["alice", "bob"], 3_000)
+    welcomes = [event for _, event in slow.told if isinstance(event, WelcomeHappened)]
+    assert welcomes[-1].resumed
+    assert latest_of(slow, "alice") == latest_of(quick, "alice") == 29
+    assert not bob.closed
+    left = [event for client in (slow, quick) for _, event in client.told]
+    assert not [event for event in left if isinstance(event, LeaveHappened)]
+
+
+def latest_of(client: Client, user: str) -> object:
+    """The number that a client sees on somebody."""
+    (entry,) = client.machine.who(ROOM)[user]  # type: ignore[index]
+    return entry.meta["n"]
+
+
+def test_who_keeps_up_with_the_counts_gets_everything_again() -> None:
+    """After the time that a lag is remembered, with one snapshot."""
+    world = small_world(seed=4)
+    arrive(world, "alice", [0])
+    slow = watch(world, [0], name="slow")
+    for _ in range(2):
+        _stall(world, slow)
+        world.run(50)
+        _read(world, slow)
+        world.run(50)
+    assert _steps(slow) == ["snapshot", "counts"]
+    arrive(world, "bob", [0])
+    assert in_room(slow) == ["alice"]
+    world.run(LAG_MEMORY_MS)
+    assert _steps(slow) == ["snapshot", "counts", "whole"]
+    assert in_room(slow) == ["alice", "bob"]
+
+
+def test_who_asks_for_counts_gets_them_at_most_once_a_second() -> None:
+    """At once, and then when they change."""
+    world = small_world(seed=5)
+    counter = world.client("counter", gateways=[0])
+    counter.ask(Sub(topics=[ROOM], counts=True))
+    world.run(300)
+    for number in range(10):
+        arrive(world, f"user{number}", [0])
+    world.run(1_500)
+    counts = [(at, event) for at, event in counter.told if isinstance(event, CountHappened)]
+    assert [event.users for _, event in counts][0 :: len(counts) - 1] == [0, 10]
+    assert len(counts) <= 5
+    assert in_room(counter) == []
