@@ -452,13 +452,11 @@ class SessionMachine:
                 if isinstance(sent, int):
                     self._rtt_ms = now.instant - sent
                 return []
-            case Lag():
-                return [Tell(event=LagHappened(message.step, message.behind_ms))]
             case picture:
                 return self._on_picture(picture, now)
 
     def _on_picture(
-        self, message: Snap | Diff | Count | StatusFrame | ViewFrame, now: Now
+        self, message: Snap | Diff | Count | Lag | StatusFrame | ViewFrame, now: Now
     ) -> list[SessionEffect]:
         events: list[Presence]
         match message:
@@ -473,6 +471,8 @@ class SessionMachine:
                     return [*(Tell(event=event) for event in events), *self._saying(again, now)]
             case Count():
                 events = self._watched.take_count(message)
+            case Lag():
+                events = [LagHappened(message.step, message.behind_ms)]
             case StatusFrame():
                 events = self._watched.take_status(message)
             case ViewFrame():

@@ -271,7 +271,7 @@ class Gateway:
     def perform(self, *effects: GatewayEffect) -> None:
         """Have the machine give these effects, in one turn."""
         self.machine.script(*effects)
-        self.driver.drain("as the script has it")
+        self.driver.host.post(DrainRequested("as the script has it"))
 
     async def refusal(self, **more: Any) -> int:
         """The status with which a connection is refused before it is one."""
