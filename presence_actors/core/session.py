@@ -430,9 +430,7 @@ class SessionMachine:
 
     # --- frames ---------------------------------------------------------------------------------
 
-    def _on_message(  # one arm for each kind
-        self, message: ServerMessage, now: Now
-    ) -> list[SessionEffect]:
+    def _on_message(self, message: ServerMessage, now: Now) -> list[SessionEffect]:
         if self._phase not in (Phase.GREETING, Phase.STANDING):
             return []
         self._heard_at = now.instant
