@@ -282,7 +282,13 @@ class Nemesis:
         self._world.drain(name)
         at = Instant(self._world.instant + min(_DRAIN_MS, injected.fault.span_ms // 2))
         self._world.at(at, partial(self._stop, injected, name))
-        return partial(self._start, [name])
+
+        def end() -> None:
+            # Whoever was told to empty itself takes nobody in again.
+            self._kill(name)
+            self._start([name])
+
+        return end
 
     def _pause(self, injected: Injected) -> Callable[[], None]:
         paused = []

@@ -92,6 +92,14 @@ class Run:
         self.nemesis.schedule(self.plan.faults)
         violation = self._until(self.plan.span_ms)
         if violation is None:
+            self._end_faults()
+            end_ms = self.world.elapsed_ms + self.plan.quiet_ms
+            # A core that remembers nothing, and nobody to ask, has nothing to agree on.
+            while violation is None and not self.scene.has_ready_core():
+                if self.world.elapsed_ms >= end_ms:
+                    break
+                violation = self._until(self.world.elapsed_ms + _STEP_MS)
+        if violation is None:
             self._heal()
             violation = self._until(self.world.elapsed_ms + self.plan.quiet_ms)
         return violation or self.checkers.end()
@@ -105,10 +113,13 @@ class Run:
                 return violation
         return None
 
+    def _end_faults(self) -> None:
+        self.nemesis.heal()
+        self.world.network.heal()
+        self.world.relink(*self.plan.hosts)
+
     def _heal(self) -> None:
         world, plan = self.world, self.plan
-        self.nemesis.heal()
-        world.network.heal()
         for name in plan.dead:
             if world.processes[name].alive:
                 world.kill(name, restart_after_ms=None)

@@ -138,13 +138,21 @@ class Scene:
                 return attachment.node if since is not None and since < self.now_ms else None
         return None
 
+    def has_ready_core(self) -> bool:
+        """Whether each shard has a replica in the core that may vouch for absence."""
+        groups = self.by_shard(core=True)
+        return len(groups) == self.plan.shards and all(
+            any(replica.is_ready for _, replica in group) for group in groups
+        )
+
     # The weather.
 
     def look(self) -> None:
         """Takes note of how things stand now; once a step, before any checker."""
         now = self.now_ms
         self.history.settle(now)
-        if self.nemesis.active or not self._all_well():
+        well = self._all_well()
+        if self.nemesis.active or not well:
             if self.calm_ms > self.plan.quiet_ms // 4:
                 self.weather.storm_since_ms = now
             self.weather.calm_since_ms = now
