@@ -146,6 +146,15 @@ class HeardOrigins:
                 heard_ms = instant_ms - age_ms if late else instant_ms
                 self._heard_ms[origin] = max(heard_ms, self._heard_ms.get(origin, heard_ms))
 
+    def meet(self, origin: Origin, *, instant_ms: int) -> None:
+        """The origin is known to be there: its silence counts from now at the earliest."""
+        self._heard_ms.setdefault(origin, instant_ms)
+
+    def is_silent(self, origin: Origin, *, instant_ms: int, after_ms: int) -> bool:
+        """Whether nothing was heard of the origin for so long."""
+        heard_ms = self._heard_ms.get(origin)
+        return heard_ms is None or instant_ms - heard_ms >= after_ms
+
     def beyond(self, vector: VersionVector, *, instant_ms: int) -> list[Origin]:
         """Origins of a vector that were not heard within the horizon, sorted."""
         limit_ms = instant_ms - self._horizon.horizon_ms
@@ -173,7 +182,8 @@ class HeardOrigins:
             if not base[origin] and new[origin] >= vector[origin]
         ]
 
-    def forget(self, origins: Iterable[Origin]) -> None:
-        """These origins are gone."""
-        for origin in origins:
-            self._heard_ms.pop(origin, None)
+    def keep_only(self, origins: Iterable[Origin]) -> None:
+        """The others are gone."""
+        self._heard_ms = {
+            origin: self._heard_ms[origin] for origin in origins if origin in self._heard_ms
+        }

@@ -224,13 +224,24 @@ class LWWMap:
 
     # The only mutators.
 
-    def apply(self, delta: Delta, *, wall_ms: int, whole: Iterable[Origin] = ()) -> Changes:
+    def apply(
+        self,
+        delta: Delta,
+        *,
+        wall_ms: int,
+        whole: Iterable[Origin] = (),
+        anew: Iterable[Origin] = (),
+        kept: Iterable[Key] = (),
+    ) -> Changes:
         """Merge a delta; a second time it changes nothing.
 
         Args:
             delta: The delta.
             wall_ms: The local wall clock.
             whole: Origins of which the delta has all rows: they replace what is held of them.
+            anew: Origins whose rows count though the vector covers them: those of a part of
+                what will be whole with the last part.
+            kept: Keys of rows of whole origins that came in earlier parts, and did not lose.
 
         Raises:
             StampTooFar: A stamp in it is ahead of ``wall_ms`` by more than the drift bound.
@@ -245,11 +256,12 @@ class LWWMap:
         columns.require_acceptable(delta.base, delta.new, greatest, wall_ms)
         start = entries.log.position
         origins = columns.require_whole(delta.new, whole)
-        seen = self.vector.without(origins) if origins else self.vector
+        uncounted = (*origins, *anew)
+        seen = self.vector.without(uncounted) if uncounted else self.vector
         candidates = self._candidates(delta.rows, seen)
         dropped = _EMPTY
         if origins:
-            leftovers = self._leftovers(candidates, delta.new, origins)
+            leftovers = self._leftovers(candidates, delta.new, origins, kept)
             dropped = entries.sorted_rows(leftovers.tolist())
             entries.drop(leftovers)
         changed: list[Row] = []
@@ -290,6 +302,13 @@ class LWWMap:
         rows = np.array([row for row in found.values() if row], dtype=np.int64)
         self._entries.drop(rows)
         return len(rows)
+
+    def drop_origin(self, origin: Origin, *, limit: int | None = None) -> Rows:
+        """Forget rows of an origin that will not be heard again, here alone; the rows."""
+        numbers = self.columns.origin_rows((origin,))[:limit]
+        rows = self._entries.sorted_rows(numbers.tolist())
+        self._entries.drop(numbers)
+        return rows
 
     # Batches of rows.
 
@@ -356,14 +375,28 @@ class LWWMap:
 
     # Comparison of whole states.
 
-    def canonical_bytes(self) -> bytes:
-        """The rows as bytes, the vector left out: equal states have equal bytes."""
-        packed: bytes = msgpack.packb(self.all_rows().to_wire(), use_bin_type=True)
+    def canonical_bytes(self, *, ends_since: Stamp | None = None) -> bytes:
+        """The rows as bytes, the vector left out: equal states have equal bytes.
+
+        Each replica drops its tombstones alone, so two that know the same may still differ in old
+        ones.  With ``ends_since``, tombstones stamped before it are left out.
+        """
+        rows = self.all_rows()
+        if ends_since is not None:
+            stands = (rows.statuses != REMOVED) | (rows.stamps >= np.uint64(ends_since))
+            if not stands.all():
+                rows = rows.take(np.flatnonzero(stands).tolist())
+        packed: bytes = msgpack.packb(rows.to_wire(), use_bin_type=True)
         return packed
 
     def digest(self) -> bytes:
         """16 bytes that are equal for equal rows, and for no others that anybody will meet."""
         return hashlib.blake2b(self.canonical_bytes(), digest_size=_DIGEST_SIZE).digest()
+
+    def digest_of_live(self) -> bytes:
+        """The same of live rows only: tombstones are dropped by each replica alone."""
+        packed: bytes = msgpack.packb(self.live_rows().to_wire(), use_bin_type=True)
+        return hashlib.blake2b(packed, digest_size=_DIGEST_SIZE).digest()
 
     # Inside.
 
@@ -403,7 +436,11 @@ class LWWMap:
         return (row.origin > origin) - (row.origin < origin)
 
     def _leftovers(
-        self, candidates: dict[Words, Row], new: VersionVector, origins: Sequence[Origin]
+        self,
+        candidates: dict[Words, Row],
+        new: VersionVector,
+        origins: Sequence[Origin],
+        kept: Iterable[Key],
     ) -> NDArray[np.int64]:
         """Rows held of origins to replace that are not among those that came."""
         held = self.columns.origin_rows(origins, up_to=new)
@@ -413,6 +450,7 @@ class LWWMap:
             for words, number in found.items()
             if number and self._standing(number, candidates[words]) >= 0
         ]
+        came += [self._entries.find_key(key) for key in kept]
         return np.setdiff1d(held, np.array(came, dtype=np.int64))
 
     def _sorted(self, rows: list[int]) -> Rows:

@@ -63,7 +63,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_wait_ms: int = 1_000
     #: How long a restarted replica waits for the gateways' announcements when no peer can tell.
     startup_grace_ms: int = 3_000
-    #: How long an origin may be unheard before its rows must be replaced as a whole.
+    #: How long an origin may be unheard before its rows must be replaced as a whole; ends are
+    #: kept for as long, and for the leases and graces on top (`crdt.horizon`).
     horizon_ms: int = 3_600_000
     #: Bound on the difference of any two clocks.
     drift_ms_max: int = 2_000
@@ -93,13 +94,29 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
             "horizon_ms",
             self.client_lease_ms
             + self.gateway_lease_ms
-            + self.grace_connection_ms
-            + self.grace_gateway_ms
+            + self.graces_ms
             + self.unreachable_ms_max
-            + 2 * self.drift_ms_max,
-            "client lease + gateway lease + graces + unreachable_ms_max + 2 x drift_ms_max",
+            + 2 * self.drift_ms_max
+            + self.margin_ms,
+            "client_lease_ms + gateway_lease_ms + grace_connection_ms + grace_gateway_ms + "
+            "unreachable_ms_max + 2 x drift_ms_max + unreachable_after_ms + resend_ms",
         )
         return self
+
+    @property
+    def graces_ms(self) -> int:
+        """All graces that may follow one another."""
+        return self.grace_connection_ms + self.grace_gateway_ms
+
+    @property
+    def margin_ms(self) -> int:
+        """For what is on its way between replicas, and for what is done only now and then."""
+        return self.unreachable_after_ms + self.resend_ms
+
+    @property
+    def forget_interval_ms(self) -> int:
+        """How often a replica looks for what it may forget."""
+        return max(self.gossip_idle_ms, self.horizon_ms // 360)
 
     def _require(self, name: str, least: int, words: str) -> None:
         value: int = getattr(self, name)

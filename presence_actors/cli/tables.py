@@ -41,7 +41,17 @@ def tables_of(
 
 
 def _workers(pictures: Mapping[str, Inspection | None]) -> Table:
-    table = _table("workers", "actor", "life", "shards", "ready", "entries", "lag per peer")
+    table = _table(
+        "workers",
+        "actor",
+        "life",
+        "shards",
+        "ready",
+        "entries",
+        "ends kept",
+        "lives known",
+        "lag per peer",
+    )
     for name, picture in pictures.items():
         if not name.startswith("worker"):
             continue
@@ -56,6 +66,8 @@ def _workers(pictures: Mapping[str, Inspection | None]) -> Table:
             _ranges([int(replica.shard) for replica in replicas]),
             f"{ready}/{len(replicas)}",
             str(sum(replica.entries for replica in replicas)),
+            str(sum(replica.rows - replica.entries for replica in replicas)),
+            str(max((replica.origins for replica in replicas), default=0)),
             _lags(picture.view),
         )
     return table

@@ -1,7 +1,8 @@
 """Cursors: what a subscriber has seen, opaque to it, good at any gateway.
 
 A cursor is a version vector per shard, in URL-safe base64 of MessagePack. It is a hint about what
-need not be sent again, never a proof of anything: an unreadable one means a snapshot.
+need not be sent again, never a proof of anything: an unreadable one means a snapshot. So does one
+from before the horizon: the ends of what its holder still knows may be forgotten (`is_stale`).
 
 Behind a tilde it may carry a mark: a digest of what no vector tells, such as whom a view could not
 hear. Whoever comes with another mark than the present one has missed something.
@@ -16,11 +17,21 @@ from collections.abc import Mapping
 
 import msgspec
 
-from crdt import VersionVector
+from crdt import Origin, VersionVector
 from crdt.errors import CrdtError
-from presence_actors.core.ids import ShardId
+from crdt.hlc import stamp_wall
+from presence_actors.core.ids import ShardId, name_of, started_wall
+from presence_actors.core.instants import WallMs
 
-__all__ = ["mark_of", "read_cursor", "read_mark", "write_cursor"]
+__all__ = [
+    "is_stale",
+    "lives_on",
+    "mark_of",
+    "read_cursor",
+    "read_mark",
+    "without_dead",
+    "write_cursor",
+]
 
 _DECODER = msgspec.msgpack.Decoder(dict[int, dict[str, int]])
 _ENCODER = msgspec.msgpack.Encoder()
@@ -64,3 +75,32 @@ def read_cursor(cursor: str | None) -> dict[ShardId, VersionVector]:
         return {ShardId(shard): VersionVector.from_wire(wire) for shard, wire in plain.items()}
     except (binascii.Error, ValueError, msgspec.DecodeError, CrdtError):
         return {}
+
+
+def lives_on(origin: Origin, vector: VersionVector) -> bool:
+    """Whether a vector knows another life of the same worker."""
+    name = name_of(origin)
+    return any(other != origin and name_of(other) == name for other, _ in vector.items())
+
+
+def without_dead(vector: VersionVector, ours: VersionVector) -> VersionVector:
+    """A vector without lives that we have forgotten, since another life of the worker came."""
+    dead = [origin for origin, _ in vector.items() if origin not in ours and lives_on(origin, ours)]
+    return vector.without(dead) if dead else vector
+
+
+def is_stale(cursor: VersionVector, ours: VersionVector, *, wall: WallMs, horizon_ms: int) -> bool:
+    """Whether the difference between a cursor and what we have seen cannot be told any more.
+
+    It can for all that was written within the horizon, since ends are kept for longer. Of an
+    origin that the cursor has never seen, nothing is older than the origin itself.
+    """
+    limit = wall - horizon_ms
+    if not cursor:
+        return False
+    if len(without_dead(cursor, ours)) < len(cursor):
+        return True
+    return any(
+        cursor[origin] < stamp and max(stamp_wall(cursor[origin]), started_wall(origin)) <= limit
+        for origin, stamp in ours.items()
+    )

@@ -34,9 +34,11 @@ class Attachment:
     """One gateway attached to one replica: its lease, its set of entries, its stream."""
 
     __slots__ = (
+        "_anew",
         "_asked",
         "_defeats",
         "_due",
+        "_gone",
         "_loaded",
         "_pending",
         "_reach",
@@ -67,6 +69,10 @@ class Attachment:
         self._pending: tuple[dict[Key, Row], dict[Key, Row]] = ({}, {})
         self._defeats: dict[Key, Row] = {}
         self._loaded: dict[Topic, None] = {}
+        #: Loaded topics of which all that the gateway had before counts no more.
+        self._anew: dict[Topic, None] = {}
+        #: Live rows that were forgotten without an end.
+        self._gone: dict[Key, Row] = {}
         self._reach: Reach | None = None
         self._asked = False
         self._due: Instant | None = None
@@ -99,14 +105,28 @@ class Attachment:
         self._defeats[row.key] = row
         self._want(due)
 
+    def gather_gone(self, row: Row, due: Instant) -> None:
+        """A row of a topic of this gateway was forgotten without an end."""
+        self._pending[PRESENCE].pop(row.key, None)
+        self._gone[row.key] = row
+        self._want(due)
+
     def gather_topic(
         self,
         topic: Topic,
         maps: tuple[LWWMap, LWWMap],
         cursors: tuple[VersionVector, VersionVector],
         due: Instant,
+        *,
+        anew: bool = False,
     ) -> None:
-        """What the gateway lacks of a topic, and that it is complete then."""
+        """What the gateway lacks of a topic, and that it is complete then.
+
+        With `anew` all that it had before counts no more: it may have missed ends that nobody
+        remembers.
+        """
+        if anew:
+            self._anew[topic] = None
         for which in (PRESENCE, DURABLE):
             for row in maps[which].topic_rows(topic, beyond=cursors[which]):
                 self.gather(which, row, due)
@@ -173,7 +193,10 @@ class Attachment:
             loaded=list(self._loaded),
             defeats=Rows.of(self._defeats.values()),
             reach=self._reach,
+            gone=Rows.of(self._gone.values()),
+            anew=list(self._anew),
         )
+        self._gone, self._anew = {}, {}
         self._pending, self._defeats, self._loaded = ({}, {}), {}, {}
         self._reach, self._due, self._asked = None, None, False
         sequence = self.outgoing.push(body, repeat_at=repeat_at)
@@ -186,6 +209,7 @@ class Attachment:
             or self._pending[DURABLE]
             or self._defeats
             or self._loaded
+            or self._gone
             or self._reach is not None
             or self._asked
         )

@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from crdt import Delta, LWWMap, Stamp, VersionVector
+from crdt import Delta, LWWMap, Origin, Stamp, VersionVector
+from crdt.hlc import STAMP_MAX
 from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.limits import GOSSIP_ROWS_MAX
 from presence_actors.core.messages import GossipAck, GossipDelta, HolderReport
+from presence_actors.core.renewal import Renewal
 
 __all__ = ["Flow", "Gossip", "Peer"]
 
@@ -38,7 +40,9 @@ class Flow:
         "_awaits",
         "_reached",
         "_repeat_at",
+        "_withheld",
         "acked",
+        "renewal",
         "synchronised",
         "transfer",
     )
@@ -58,10 +62,28 @@ class Flow:
         #: or a link whose way back takes longer than we wait would never get beyond the first part.
         self._reached: dict[int, int] = {}
         self._repeat_at = Instant(0)
+        #: Origins of which we told the peer nothing, since we have not heard them for too long.
+        self._withheld: frozenset[Origin] = frozenset()
+        #: What came of origins that are replaced as a whole.
+        self.renewal = Renewal()
 
     def note_seen(self, seen: VersionVector) -> None:
-        """The peer told what it has seen; that never shrinks in one life."""
-        self.acked = seen if self.acked is None else self.acked.merge(seen)
+        """The peer told what it has seen.
+
+        That shrinks in one life only by what the peer no longer counts or has forgotten: of that
+        it may lack any row that we have, so all of our log is looked through again.
+        """
+        if self.acked is None:
+            self.acked = seen
+            return
+        lapsed = [origin for origin, _ in self.acked.items() if origin not in seen]
+        if lapsed:
+            self._after = 0
+        self.acked = self.acked.without(lapsed).merge(seen)
+
+    def begin_again(self) -> None:
+        """The peer refused: what it is thought to have, it may lack."""
+        self._after, self._reached, self._awaits = 0, {}, False
 
     def note_answer(self, transfer: int, *, accepted: bool) -> bool:
         """The peer answered a delta; whether it was an unanswered one."""
@@ -83,32 +105,46 @@ class Flow:
         return self._after < source.log_position
 
     def next_delta(
-        self, source: LWWMap, *, clock: Stamp, now: Instant, repeat_at: Instant, greet: bool
-    ) -> tuple[Delta, int] | None:
-        """What to send now and its transfer number; number 0 is a promise that wants no answer.
+        self,
+        source: LWWMap,
+        believed: VersionVector,
+        *,
+        clock: Stamp,
+        now: Instant,
+        repeat_at: Instant,
+        greet: bool,
+    ) -> tuple[Delta, int, tuple[int, int]] | None:
+        """What to send now, its transfer number, and where in our log its rows are.
 
-        None while an answer is awaited. With `greet`, or while we know nothing of the peer, it is
-        an empty delta that only shows that we live.
+        Number 0 is a promise that wants no answer. None while an answer is awaited. With `greet`,
+        or while we know nothing of the peer, it is an empty delta that only shows that we live.
+        Nothing is said of origins that are not `believed`.
         """
         if self.acked is None or greet:
-            return Delta.nothing(clock), 0
+            return Delta.nothing(clock), 0, (0, 0)
         if self._awaits and now < self._repeat_at:
             return None
-        rows, reached, complete = source.missing(
-            self.acked, after=self._after, limit=GOSSIP_ROWS_MAX
-        )
-        new = source.vector if complete else self.acked
+        seen = self.acked
+        withheld = frozenset(o for o, _ in source.vector.items() if o not in believed)
+        if self._withheld - withheld:
+            self._after = 0  # Of an origin that is heard again the peer has been told nothing.
+        self._withheld = withheld
+        if withheld:
+            seen = seen.merge(VersionVector(dict.fromkeys(sorted(withheld), Stamp(STAMP_MAX))))
+        after = self._after
+        rows, reached, complete = source.missing(seen, after=after, limit=GOSSIP_ROWS_MAX)
+        new = believed if complete else self.acked
         delta = Delta(self.acked, new, rows, clock)
         if len(rows) == 0 and complete:
             self._awaits, self._reached = False, {}
             self._after = reached
-            return delta, 0
+            return delta, 0, (after, reached)
         self.transfer += 1
         self._awaits, self._repeat_at = True, repeat_at
         self._reached[self.transfer] = reached
         if len(self._reached) > _UNANSWERED_MAX:
             del self._reached[min(self._reached)]
-        return delta, self.transfer
+        return delta, self.transfer, (after, reached)
 
 
 class Peer:
@@ -208,6 +244,8 @@ class Gossip:
         peer.heard = now.instant
         flow = peer.flows[message.map]
         flow.note_seen(message.seen)
+        if not message.accepted:
+            flow.begin_again()
         if flow.note_answer(message.transfer, accepted=message.accepted) and message.accepted:
             peer.is_eager = True
             self.want_round(now)
@@ -255,6 +293,7 @@ class Gossip:
     def round(
         self,
         maps: tuple[LWWMap, LWWMap],
+        believed: tuple[VersionVector, VersionVector],
         clock: Stamp,
         holders: list[HolderReport],
         now: Now,
@@ -276,11 +315,16 @@ class Gossip:
                 if quiet:
                     flow.break_off()
                 step = flow.next_delta(
-                    source, clock=clock, now=now.instant, repeat_at=repeat_at, greet=quiet
+                    source,
+                    believed[which],
+                    clock=clock,
+                    now=now.instant,
+                    repeat_at=repeat_at,
+                    greet=quiet,
                 )
                 if step is None:
                     continue
-                delta, transfer = step
+                delta, transfer, stretch = step
                 message = GossipDelta(
                     shard=self._shard,
                     sender=self._node,
@@ -288,9 +332,10 @@ class Gossip:
                     map=which,
                     delta=delta,
                     transfer=transfer,
-                    seen=source.vector,
+                    seen=believed[which],
                     ready=ready,
                     holders=holders,
+                    stretch=stretch,
                 )
                 messages.append((name, message))
         return messages

@@ -27,6 +27,7 @@ __all__ = [
     "mint_node_id",
     "name_of",
     "short_name",
+    "started_wall",
     "user_topic",
     "zone_of",
 ]
@@ -75,6 +76,18 @@ def incarnation_of(node: str) -> str:
 
 
 @lru_cache(maxsize=_NODES_KEPT)
+def started_wall(node: str) -> int:
+    """The wall time at which a life started, as its own clock had it; 0 if its id does not tell.
+
+    >>> started_wall(mint_node_id(NodeName("a/w0"), start_wall_ms=77, random_64=2))
+    77
+    """
+    try:
+        return int(incarnation_of(node)[:12], 16)
+    except ValueError:
+        return 0
+
+
 def zone_of(node: str) -> ZoneId:
     """The zone of a node id or node name.
 

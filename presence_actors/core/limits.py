@@ -8,6 +8,7 @@ __all__ = [
     "BAD_FRAMES_MAX",
     "CLIENT_FRAME_BYTES_MAX",
     "DEVICE_CHARACTERS_MAX",
+    "DROPPED_ROWS_MAX",
     "EMOJI_CHARACTERS_MAX",
     "ENTRIES_PER_PART_MAX",
     "GOSSIP_ROWS_MAX",
@@ -63,6 +64,8 @@ QUERY_TOPICS_MAX: Final = 1_000
 QUERY_ENTRIES_MAX: Final = 1_000
 #: Rows in one part of a gossip delta. Beyond: further parts.
 GOSSIP_ROWS_MAX: Final = 5_000
+#: Rows that a replica forgets in one step. Beyond: in the next one, a moment later.
+DROPPED_ROWS_MAX: Final = 2_000
 #: Segments of an attachment that wait for an acknowledgement. Beyond: changes gather, the newest
 #: of each row, until the other side has caught up.
 SEGMENTS_UNACKNOWLEDGED_MAX: Final = 8

@@ -1,8 +1,4 @@
-"""Who can be heard: origins by their vector components, gateways by the reports of their replicas.
-
-An origin is heard when its component of our vector advances: idle origins advance it by promise, so
-silence means that nothing of it reached us, on whatever way. That makes the vector a staleness
-bound, and relayed news count as much as direct ones.
+"""Which gateways can be heard, by the reports of their replicas.
 
 A gateway is believed silent only if some replica that had it attached says so and none says that it
 beats: it may have moved to another replica.
@@ -10,46 +6,11 @@ beats: it may have moved to another replica.
 
 from __future__ import annotations
 
-from crdt import Origin, VersionVector
-from crdt.hlc import stamp_wall
 from presence_actors.core.ids import NodeId, NodeName, is_newer, name_of
-from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import HolderReport
 
-__all__ = ["GatewayLives", "HeardOrigins", "HolderBook"]
-
-
-class HeardOrigins:
-    """When each origin was last heard."""
-
-    __slots__ = ("_drift_ms_max", "_heard")
-
-    def __init__(self, *, drift_ms_max: int) -> None:
-        #: {origin: instant of the last advance of its component}.
-        self._heard: dict[Origin, Instant] = {}
-        self._drift_ms_max = drift_ms_max
-
-    def note(self, before: VersionVector, new: VersionVector, now: Now) -> None:
-        """Takes over which components of `new` are an advance over what was seen before.
-
-        A component that is old when it comes (full state after a start) was heard when it was new,
-        as far as the clocks can tell.
-        """
-        for origin, stamp in new.items():
-            if stamp > before[origin]:
-                age = now.wall - stamp_wall(stamp)
-                heard = now.instant - age if age > self._drift_ms_max else now.instant
-                known = self._heard.get(origin)
-                self._heard[origin] = Instant(heard if known is None else max(known, heard))
-
-    def meet(self, origin: Origin, now: Now) -> None:
-        """The origin is known to be there: its silence counts from now at the earliest."""
-        self._heard.setdefault(origin, now.instant)
-
-    def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
-        """Whether nothing was heard of the origin for `after_ms`."""
-        heard = self._heard.get(origin)
-        return heard is None or now.instant - heard >= after_ms
+__all__ = ["GatewayLives", "HolderBook"]
 
 
 class HolderBook:

@@ -87,11 +87,15 @@ class GossipDelta(msgspec.Struct, frozen=True, tag=True):
     delta: Delta
     #: Grows with every delta that wants an answer; 0 for a promise, which wants none.
     transfer: int
-    #: What the sender itself has seen: an acknowledgement that costs nothing.
+    #: What the sender itself has seen, and heard of within the horizon: an acknowledgement that
+    #: costs nothing.
     seen: VersionVector
     #: False while the sender has not synchronised since its start: it may not vouch for absence.
     ready: bool
     holders: list[HolderReport]
+    #: From where to where in the sender's change log the rows are: parts that follow one another
+    #: without a gap, from 0, bring all rows of an origin.
+    stretch: tuple[int, int] = (0, 0)
 
 
 class GossipAck(msgspec.Struct, frozen=True, tag=True):
@@ -203,6 +207,10 @@ class Changed(msgspec.Struct, frozen=True, tag=True):
     defeats: Rows
     #: None where nothing changed in it.
     reach: Reach | None
+    #: Live rows that were forgotten without an end, since their origin was replaced or is dead.
+    gone: Rows = msgspec.field(default_factory=Rows.empty)
+    #: Loaded topics of which all earlier rows count no more: the cursor was too old.
+    anew: list[Topic] = []
 
 
 class Segment(msgspec.Struct, frozen=True, tag=True):

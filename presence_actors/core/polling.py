@@ -88,7 +88,9 @@ class Polling:
             self._ends.renew(asked.request, query.known_by)
             return None
         topics = [
-            self._watching.answer(view, cursor=asked.cursor, limit=asked.limit, after=asked.after)
+            self._watching.answer(
+                view, now, cursor=asked.cursor, limit=asked.limit, after=asked.after
+            )
             for view in rooms
         ]
         statuses = [self._watching.status(view, now) for view in users]

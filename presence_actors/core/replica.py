@@ -62,7 +62,7 @@ from presence_actors.core.messages import (
 from presence_actors.core.messages import Attached as AttachedMessage
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.status import intent_of
-from presence_actors.core.store import ShardStore
+from presence_actors.core.store import ShardStore, horizon_of
 from presence_actors.core.values import (
     INTENT_KEY,
     LAST_SEEN_KEY,
@@ -97,7 +97,7 @@ class ReplicaMachine:
         self._shard = shard
         self._replicas = replicas
         self._knobs = knobs
-        self._store = ShardStore(node, drift_ms_max=knobs.drift_ms_max)
+        self._store = ShardStore(node, horizon=horizon_of(knobs))
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
         self._holders = HolderBook()
@@ -113,6 +113,8 @@ class ReplicaMachine:
         #: {key: value of its end}: entries that no gateway knows, while our clock may not stamp.
         self._owed: dict[tuple[str, str, str], bytes] = {}
         self._ready_at: Instant | None = now.instant if first else None
+        #: When to look for what may be forgotten.
+        self._next_forgetting = now.instant
         self._now = now
         self._out: list[ReplicaEffect] = []
 
@@ -135,8 +137,8 @@ class ReplicaMachine:
         return out
 
     def deadline(self) -> Instant:
-        """The next gossip round or flush."""
-        earliest = self._gossip.next_round
+        """The next gossip round or flush, or when to forget."""
+        earliest = min(self._gossip.next_round, self._next_forgetting)
         for attachment in self._attached:
             instant = attachment.deadline()
             if instant is not None and instant < earliest:
@@ -164,7 +166,8 @@ class ReplicaMachine:
             topics_watched=self._attached.topics_watched,
             gateways=self._attached.reports(),
             peers=self.peers(self._now),
-            digest=presence.digest().hex(),
+            digest=presence.digest_of_live().hex(),
+            origins=len(presence.vector),
             deltas_refused=self._store.deltas_refused,
         )
 
@@ -242,7 +245,17 @@ class ReplicaMachine:
         for report in message.holders:
             self._attached.note_life(report.gateway)
         peer.flows[message.map].note_seen(message.seen)
-        accepted = self._merge(message.map, message.delta)
+        changes = self._store.merge(
+            message.map,
+            message.delta,
+            self._now,
+            told=message.seen,
+            stretch=message.stretch,
+            renewal=peer.flows[message.map].renewal if message.receiver is not None else None,
+        )
+        if changes is not None:
+            self._tell(message.map, changes)
+        accepted = changes is not None
         if message.transfer or not accepted:
             answer = GossipAck(
                 shard=self._shard,
@@ -251,17 +264,11 @@ class ReplicaMachine:
                 map=message.map,
                 transfer=message.transfer,
                 accepted=accepted,
-                seen=self._store.maps[message.map].vector,
+                seen=self._store.believed(message.map, self._now),
             )
             self._send(name_of(message.sender), answer)
         if message.ready and accepted and message.receiver is not None:
             self._note_synchronised(peer, message)
-
-    def _merge(self, which: int, delta: Delta) -> bool:
-        changes = self._store.merge(which, delta, self._now)
-        if changes is not None:
-            self._tell(which, changes)
-        return changes is not None
 
     def _note_synchronised(self, peer: Peer, message: GossipDelta) -> None:
         """Ready is who has all that a ready peer has had, in both maps."""
@@ -336,8 +343,11 @@ class ReplicaMachine:
             if row.key not in attachment.keys:
                 self._end(row, _LEFT)
         due = self._flush_due()
+        seen, choices_seen = message.cursors
+        stale = self._store.is_stale(seen, self._now)
+        cursors = (VersionVector() if stale else seen, choices_seen)
         for topic in message.topics:
-            attachment.gather_topic(topic, self._store.maps, message.cursors, due)
+            attachment.gather_topic(topic, self._store.maps, cursors, due, anew=stale)
         attachment.gather_reach(self._reach, due)
 
     def _on_segment(self, sender: NodeId, message: Segment) -> None:
@@ -357,11 +367,10 @@ class ReplicaMachine:
         attachment.want_acknowledgement(self._flush_due())
 
     def _operate(self, attachment: Attachment, body: Operations) -> None:
-        for which, witnessed in ((PRESENCE, body.witnessed), (DURABLE, body.witnessed_durable)):
-            if len(witnessed):
-                # Rows alone: what else their home wrote, the gateway cannot know.
-                bare = Delta.nothing(Stamp(0))
-                self._merge(which, Delta(bare.base, bare.new, witnessed, bare.clock))
+        if len(body.witnessed):
+            self._take_witnessed(PRESENCE, body.witnessed)
+        if len(body.witnessed_durable):
+            self._take_witnessed(DURABLE, body.witnessed_durable)
         self._write_entries(attachment, body.rows)
         self._write_intents(body.durable)
         due = self._flush_due()
@@ -373,6 +382,17 @@ class ReplicaMachine:
             self._attached.unwatch(attachment, topic)
         if body.ask_seen:
             attachment.gather_seen(due)
+
+    def _take_witnessed(self, which: int, rows: Rows) -> None:
+        """Rows alone: what else their home wrote, the gateway cannot know."""
+        if which == PRESENCE:
+            recent = [row for row in rows if not self._store.is_too_old_to_witness(row, self._now)]
+            rows = Rows.of(recent)
+        bare = Delta.nothing(Stamp(0))
+        delta = Delta(bare.base, bare.new, rows, bare.clock)
+        changes = self._store.merge(which, delta, self._now)
+        if changes is not None:
+            self._tell(which, changes)
 
     # Writing.
 
@@ -464,6 +484,8 @@ class ReplicaMachine:
 
     def _tell(self, which: int, changes: Changes) -> None:
         """What really changed feeds fan-out, the notices of defeat, and the next round."""
+        if len(changes.dropped):
+            self._tell_gone([row for row in changes.dropped if row.live])
         if len(changes) == 0:
             return
         due = self._flush_due()
@@ -490,10 +512,19 @@ class ReplicaMachine:
             self._end(row, _LEFT)
         self._gossip.want_round(self._now)
 
+    def _tell_gone(self, rows: Sequence[Row]) -> None:
+        """Live rows that are no longer here, without an end that could be told."""
+        due = self._flush_due()
+        for row in rows:
+            for watcher in self._attached.watchers_of(row.key[0]):
+                watcher.gather_gone(row, due)
+
     # What falls due.
 
     def _run_due(self) -> None:
         now = self._now
+        if now.instant >= self._next_forgetting:
+            self._forget()
         if now.instant >= self._gossip.next_round:
             self._round()
         for attachment in self._attached:
@@ -510,6 +541,14 @@ class ReplicaMachine:
             if segments:
                 self._out.append(Send(name_of(attachment.gateway), list(segments)))
 
+    def _forget(self) -> None:
+        """A step of what the horizon allows to forget; at once the next if there is more."""
+        peers = [peer.node for _, peer in self._gossip if peer.node is not None]
+        gone, more = self._store.forget(self._now, peers=peers, retired=self._retired)
+        self._tell_gone(list(gone))
+        span = self._knobs.gossip_interval_ms if more else self._knobs.forget_interval_ms
+        self._next_forgetting = Instant(self._now.instant + span)
+
     def _round(self) -> None:
         idle = self._gossip.is_idle_round(self._now)
         if idle:
@@ -518,6 +557,10 @@ class ReplicaMachine:
                 self._sweep()
         messages = self._gossip.round(
             self._store.maps,
+            (
+                self._store.believed(PRESENCE, self._now),
+                self._store.believed(DURABLE, self._now),
+            ),
             self._store.clock.last,
             self._attached.reports(),
             self._now,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from crdt import Row, Rows, VersionVector
+from presence_actors.core.cursors import without_dead
 from presence_actors.core.ids import NodeId, NodeName, RequestId, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import (
@@ -265,8 +266,8 @@ class ShardLink:
         if not isinstance(body, Changed) or not self._incoming.accept(segment.sequence):
             return None, done
         self.vectors = (
-            self.vectors[0].merge(body.vectors[0]),
-            self.vectors[1].merge(body.vectors[1]),
+            without_dead(self.vectors[0], body.vectors[0]).merge(body.vectors[0]),
+            without_dead(self.vectors[1], body.vectors[1]).merge(body.vectors[1]),
         )
         return body, done
 

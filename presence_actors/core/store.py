@@ -1,6 +1,9 @@
 """What a replica knows: the two maps of a shard, one clock that stamps both, and who was heard.
 
 Local writes and deltas from peers take the same road, `LWWMap.apply`; only its changes count.
+
+What may be forgotten is decided here, by the rules of `crdt.horizon`, and of the presence map only:
+intents and last-seen records have no tombstones and are kept.
 """
 
 from __future__ import annotations
@@ -8,35 +11,59 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from crdt import (
     BaseNotSeen,
     Changes,
     Delta,
     HybridClock,
+    Key,
     KeyHasher,
     LWWMap,
     Origin,
     Row,
+    Rows,
+    Stamp,
     StampTooFar,
     VersionVector,
 )
 from crdt.hlc import stamp_wall
+from crdt.horizon import HeardOrigins, Horizon
+from presence_actors.config import Knobs
+from presence_actors.core.cursors import is_stale, lives_on
 from presence_actors.core.ids import NodeId, NodeName, ZoneId, name_of, zone_of
 from presence_actors.core.instants import Now, WallMs
-from presence_actors.core.membership import HeardOrigins
+from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.renewal import Renewal
 from presence_actors.errors import InvariantBroken
 
-__all__ = ["ShardStore"]
+__all__ = ["ShardStore", "horizon_of"]
+
+_NOBODY: Final = VersionVector()
+
+
+def horizon_of(knobs: Knobs) -> Horizon:
+    """The spans that decide what may be forgotten."""
+    return Horizon(
+        horizon_ms=knobs.horizon_ms,
+        client_lease_ms=knobs.client_lease_ms,
+        gateway_lease_ms=knobs.gateway_lease_ms,
+        graces_ms=knobs.graces_ms,
+        unreachable_ms_max=knobs.unreachable_ms_max,
+        drift_ms_max=knobs.drift_ms_max,
+        margin_ms=knobs.margin_ms,
+    )
 
 
 class ShardStore:
     """The presence map and the durable map of one shard."""
 
-    def __init__(self, node: NodeId, *, drift_ms_max: int) -> None:
+    def __init__(self, node: NodeId, *, horizon: Horizon) -> None:
         self._origin = Origin(node)
-        self._drift_ms_max = drift_ms_max
+        self._horizon = horizon
+        self._drift_ms_max = drift_ms_max = horizon.drift_ms_max
         self.clock = HybridClock(drift_ms_max=drift_ms_max)
         # Clients choose keys: without a secret they could choose two with one hash. The hashes stay
         # in this process, since gossip carries full keys, so what is random in its id will do.
@@ -45,7 +72,7 @@ class ShardStore:
             LWWMap(drift_ms_max=drift_ms_max, hasher=hasher),
             LWWMap(drift_ms_max=drift_ms_max, hasher=hasher),
         )
-        self._heard = HeardOrigins(drift_ms_max=drift_ms_max)
+        self._heard = HeardOrigins(horizon)
         #: {origin: count of its live presence rows}.
         self._live_by_origin: Counter[str] = Counter()
         #: Deltas that were refused because their clock is too far ahead of ours.
@@ -80,7 +107,98 @@ class ShardStore:
 
     def is_silent(self, origin: Origin, now: Now, *, after_ms: int) -> bool:
         """Whether nothing was heard of an origin for so long."""
-        return self._heard.is_silent(origin, now, after_ms=after_ms)
+        return self._heard.is_silent(origin, instant_ms=now.instant, after_ms=after_ms)
+
+    # The horizon.
+
+    def beyond(self, which: int, now: Now) -> list[Origin]:
+        """Origins of the presence map that were not heard within the horizon, but for our own."""
+        if which != PRESENCE:
+            return []
+        beyond = self._heard.beyond(self.presence.vector, instant_ms=now.instant)
+        return [origin for origin in beyond if origin != self._origin]
+
+    def believed(self, which: int, now: Now) -> VersionVector:
+        """What counts of the vector towards peers: of the others we neither have nor tell all."""
+        vector = self.maps[which].vector
+        beyond = self.beyond(which, now)
+        return vector.without(beyond) if beyond else vector
+
+    def is_stale(self, cursor: VersionVector, now: Now) -> bool:
+        """Whether the difference to this cursor cannot be told: ends of it may be forgotten."""
+        return is_stale(
+            cursor, self.presence.vector, wall=now.wall, horizon_ms=self._horizon.horizon_ms
+        )
+
+    def is_too_old_to_witness(self, row: Row, now: Now) -> bool:
+        """Whether the end of a row that somebody shows us may have been forgotten here."""
+        return stamp_wall(row.stamp) <= now.wall - self._horizon.horizon_ms
+
+    def ends_kept_since(self, now: Now) -> Stamp:
+        """Tombstones stamped before this may be gone."""
+        return self._horizon.drop_before(now.wall)
+
+    def forget(
+        self, now: Now, *, peers: Collection[NodeId], retired: Collection[ZoneId]
+    ) -> tuple[Rows, bool]:
+        """Drops what the horizon allows, some of it; live rows that went, and whether more may go.
+
+        Dead is an origin not heard within the horizon while another life of its worker was, or
+        whose zone was given up. Its component goes with the last of its rows.
+        """
+        dropped = self.presence.columns.drop_tombstones(
+            self.ends_kept_since(now), limit=DROPPED_ROWS_MAX
+        )
+        beyond = self.beyond(PRESENCE, now)
+        vector = self.presence.vector.without(beyond)
+        gone = Rows.empty()
+        for origin in beyond:
+            if not (lives_on(origin, vector) or zone_of(origin) in retired):
+                continue
+            rows = self.presence.drop_origin(origin, limit=DROPPED_ROWS_MAX - dropped or 1)
+            dropped += len(rows)
+            gone = Rows.of([*gone, *(row for row in rows if row.live)])
+            for row in rows:
+                self._count_off(row)
+            self.presence.columns.forget_origins([origin])
+            if dropped >= DROPPED_ROWS_MAX:
+                break
+        held = self.presence.vector
+        durable = self.durable.vector
+        self.durable.columns.forget_origins(
+            [
+                origin
+                for origin, _ in durable.items()
+                if origin not in held and (lives_on(origin, held) or zone_of(origin) in retired)
+            ]
+        )
+        self._heard.keep_only(
+            dict.fromkeys([*(o for o, _ in held.items()), *(Origin(node) for node in peers)])
+        )
+        return gone, dropped >= DROPPED_ROWS_MAX
+
+    def _without_forgotten(self, which: int, delta: Delta, now: Now) -> Delta:
+        """The delta without what it says of dead origins that were forgotten here.
+
+        A peer that forgets a moment later would teach us again what we have just forgotten.
+        """
+        vector = self.maps[which].vector
+        limit = now.wall - self._horizon.horizon_ms
+        forgotten = [
+            origin
+            for origin, stamp in delta.new.items()
+            if origin not in vector and stamp_wall(stamp) <= limit and lives_on(origin, vector)
+        ]
+        if not forgotten:
+            return delta
+        if which != PRESENCE:
+            # Its records are kept for ever; only a component without any is forgotten.
+            forgotten = [origin for origin in forgotten if origin not in delta.rows.origins]
+            return Delta(delta.base, delta.new.without(forgotten), delta.rows, delta.clock)
+        kept = [place for place, origin in enumerate(delta.rows.origins) if origin not in forgotten]
+        return Delta(delta.base, delta.new.without(forgotten), delta.rows.take(kept), delta.clock)
+
+    # Silence.
 
     def silent_origins(
         self, peers: Collection[NodeId], now: Now, *, after_ms: int
@@ -91,18 +209,18 @@ class ShardStore:
         """
         vector = self.presence.vector
         for node in peers:
-            self._heard.meet(Origin(node), now)
+            self._heard.meet(Origin(node), instant_ms=now.instant)
         heard = {
             name_of(origin)
             for origin, _ in vector.items()
-            if not self._heard.is_silent(origin, now, after_ms=after_ms)
+            if not self.is_silent(origin, now, after_ms=after_ms)
         }
         # Of a peer whose new life is heard by way of others, the old one need not be waited for.
         expected = [Origin(node) for node in peers if name_of(node) not in heard]
         return {
             NodeId(origin): WallMs(stamp_wall(vector[origin]))
             for origin in sorted({*self.origins(), *expected})
-            if origin != self._origin and self._heard.is_silent(origin, now, after_ms=after_ms)
+            if origin != self._origin and self.is_silent(origin, now, after_ms=after_ms)
         }
 
     def silent_zones(
@@ -115,7 +233,7 @@ class ShardStore:
             origins = [
                 (origin, stamp) for origin, stamp in vector.items() if zone_of(origin) == zone
             ]
-            if all(self._heard.is_silent(origin, now, after_ms=after_ms) for origin, _ in origins):
+            if all(self.is_silent(origin, now, after_ms=after_ms) for origin, _ in origins):
                 last = max((stamp_wall(stamp) for _, stamp in origins), default=since)
                 silent[zone] = WallMs(last)
         return silent
@@ -155,16 +273,48 @@ class ShardStore:
         )
         return self._apply(which, delta, now)
 
-    def merge(self, which: int, delta: Delta, now: Now) -> Changes | None:
-        """Takes in what a peer sent; None if it was refused: nothing has changed then."""
+    def merge(
+        self,
+        which: int,
+        delta: Delta,
+        now: Now,
+        *,
+        told: VersionVector = _NOBODY,
+        stretch: tuple[int, int] = (0, 0),
+        renewal: Renewal | None = None,
+    ) -> Changes | None:
+        """Takes in what a peer sent; None if it was refused: nothing has changed then.
+
+        Args:
+            which: The map.
+            delta: What was sent.
+            now: The time.
+            told: What the sender speaks for: of origins beyond our horizon it replaces what we
+                hold, unless it has seen less of them.
+            stretch: From where to where in the sender's log the rows are.
+            renewal: What came of such origins before.
+        """
+        beyond = self.beyond(which, now)
+        vector = self.maps[which].vector
+        if any(origin in delta.base for origin in beyond):
+            return None  # It builds on what does not count any more.
+        anew = [origin for origin in beyond if origin in told and told[origin] >= vector[origin]]
+        if renewal is not None and not renewal.continues(stretch[0], anew):
+            return None
+        delta = self._without_forgotten(which, delta, now)
+        whole = [origin for origin in anew if delta.new[origin] >= vector[origin]]
+        kept = [] if renewal is None else renewal.kept(whole)
         try:
             self.clock.observe(delta.clock, now.wall)
-            return self._apply(which, delta, now)
+            changes = self._apply(which, delta, now, whole=whole, anew=anew, kept=kept)
+            if renewal is not None:
+                renewal.note(*stretch, anew, delta.rows, changes)
         except BaseNotSeen:
             return None
         except StampTooFar:
             self.deltas_refused += 1
             return None
+        return changes
 
     def promise(self, now: Now) -> None:
         """We shall never write at or below this: it makes our silence tell."""
@@ -174,24 +324,40 @@ class ShardStore:
         for which, source in enumerate(self.maps):
             self._apply(which, source.promise(self._origin, stamp), now)
 
-    def _apply(self, which: int, delta: Delta, now: Now) -> Changes:
+    def _apply(
+        self,
+        which: int,
+        delta: Delta,
+        now: Now,
+        *,
+        whole: Sequence[Origin] = (),
+        anew: Sequence[Origin] = (),
+        kept: Sequence[Key] = (),
+    ) -> Changes:
         source = self.maps[which]
         before = source.vector
-        changes = source.apply(delta, wall_ms=now.wall)
+        changes = source.apply(delta, wall_ms=now.wall, whole=whole, anew=anew, kept=kept)
         if which == PRESENCE:
-            self._heard.note(before, delta.new, now)
+            self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
+            if len(changes.dropped):
+                for row in changes.dropped:
+                    self._count_off(row)
             if changes.previous:
                 for row, previous in zip(changes.rows, changes.previous, strict=True):
                     self._count(row, previous)
         return changes
 
     def _count(self, row: Row, previous: Row | None) -> None:
-        if previous is not None and previous.live:
-            self._live_by_origin[previous.origin] -= 1
-            if not self._live_by_origin[previous.origin]:
-                del self._live_by_origin[previous.origin]
+        if previous is not None:
+            self._count_off(previous)
         if row.live:
             self._live_by_origin[row.origin] += 1
+
+    def _count_off(self, row: Row) -> None:
+        if row.live:
+            self._live_by_origin[row.origin] -= 1
+            if not self._live_by_origin[row.origin]:
+                del self._live_by_origin[row.origin]
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""

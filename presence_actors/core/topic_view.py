@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from crdt import Row, VersionVector
 from crdt.hlc import stamp_wall
+from presence_actors.core.cursors import without_dead
 from presence_actors.core.ids import ConnectionId, ShardId, Topic, UserId, name_of
 from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.limits import ENTRIES_PER_PART_MAX, TOMBSTONES_PER_TOPIC_VIEW_MAX
@@ -187,6 +188,25 @@ class TopicView:
                 self._drop_oldest()
         return True
 
+    def forget(self, row: Row) -> bool:
+        """A row is gone without an end; whether we had that or an older one."""
+        held = self.rows[PRESENCE].get(row.key)
+        if held is None or held.order > row.order:
+            return False
+        self._forget(row.key)
+        return True
+
+    def begin_anew(self, came: set[Key], seen: VersionVector) -> None:
+        """Only these rows count, and those that whoever has seen this has not seen."""
+        for key, row in list(self.rows[PRESENCE].items()):
+            if key not in came and seen.covers(row.origin, row.stamp):
+                self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        del self.rows[PRESENCE][key]
+        self._removed.pop(key, None)
+        self._dirty[key] = None
+
     def _drop_oldest(self) -> None:
         while len(self._removed) > TOMBSTONES_PER_TOPIC_VIEW_MAX:
             key = next(iter(self._removed))
@@ -247,7 +267,7 @@ class TopicView:
             return None
         hearers, leaves = list(self._ahead), self._unknown_leaves
         self._unknown_leaves = []
-        if ours.dominates(self._ahead_of_us):
+        if ours.dominates(without_dead(self._ahead_of_us, ours)):
             whole = _whole_until(ours)
             self._settled = [who for who, (until, _) in self._ahead.items() if until <= whole]
             for who in self._settled:
@@ -299,12 +319,15 @@ class TopicView:
         behind = (entry for entry in self.shown.values() if entry.ref > after)
         return heapq.nsmallest(limit, behind, key=lambda entry: entry.ref)
 
-    def resumption(self, seen: VersionVector, cursor: str | None) -> Diff | None:
+    def resumption(
+        self, seen: VersionVector, cursor: str | None, *, ours: VersionVector
+    ) -> Diff | None:
         """What somebody with this cursor lacks; None if only a snapshot can tell.
 
-        Ends that nobody could see are left out: see `take_check`.
+        Ends that nobody could see are left out: see `take_check`. `ours` is what we have seen of
+        the shard.
         """
-        if not self.loaded or not seen.dominates(self._dropped):
+        if not self.loaded or not seen.dominates(without_dead(self._dropped, ours)):
             return None
         if not seen and self.rows[PRESENCE]:
             return None  # All of it: a snapshot says so shorter.
@@ -337,7 +360,8 @@ class TopicView:
         unreachable: list[str] = []
         as_of: list[WallMs] = [] if silent_since is None else [silent_since]
         for key, entry in self.shown.items():
-            since = doubt(self.rows[PRESENCE][key])
+            row = self.rows[PRESENCE].get(key)
+            since = None if row is None else doubt(row)
             if since is not None:
                 unreachable.append(entry.ref)
                 as_of.append(since)

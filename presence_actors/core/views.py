@@ -37,7 +37,10 @@ class ReplicaView(msgspec.Struct, frozen=True):
     shard: ShardId
     ready: bool
     entries: int
+    #: Entries, and ends that are still kept.
     rows: int
+    #: Lives of replicas that are known.
+    origins: int
     durable: int
     topics_watched: int
     gateways: list[HolderReport]

@@ -13,7 +13,7 @@ import msgspec
 from crdt import Row, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
-from presence_actors.core.cursors import mark_of, read_cursor, write_cursor
+from presence_actors.core.cursors import is_stale, mark_of, read_cursor, write_cursor
 from presence_actors.core.effects import Deliver, TopicAnswer
 from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic, name_of, zone_of
 from presence_actors.core.instants import Instant, Now, WallMs
@@ -22,7 +22,7 @@ from presence_actors.core.messages import DURABLE, PRESENCE, Changed
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import fold_user, intent_of
 from presence_actors.core.topic_view import TopicView, Waiting, check_of
-from presence_actors.core.vocabulary import Quality, StatusFrame, ViewFrame
+from presence_actors.core.vocabulary import Diff, Quality, StatusFrame, ViewFrame
 
 __all__ = ["Watching"]
 
@@ -145,6 +145,7 @@ class Watching:
     def merge(self, link: ShardLink, changed: Changed, now: Now) -> list[TopicView]:
         """Takes the rows in; the users' topics whose durable records changed or came whole."""
         choices: dict[Topic, TopicView] = {}
+        self._take_gone(changed, now)
         for which, rows in ((PRESENCE, changed.rows), (DURABLE, changed.durable)):
             for row in rows:
                 view = self._views.get(Topic(row.key[0]))
@@ -181,6 +182,19 @@ class Watching:
             if not view.is_ahead:
                 del self._resumed[topic]
             elif view.shard == shard:
+                self._touch(view, now)
+
+    def _take_gone(self, changed: Changed, now: Now) -> None:
+        """Rows that went without an end."""
+        for row in changed.gone:
+            view = self._views.get(Topic(row.key[0]))
+            if view is not None and view.forget(row):
+                self._touch(view, now)
+        came = set(changed.rows.keys) if changed.anew else set()
+        for topic in changed.anew:
+            view = self._views.get(topic)
+            if view is not None:
+                view.begin_anew(came, changed.vectors[PRESENCE])
                 self._touch(view, now)
 
     def rows_beyond(self, shard: ShardId, which: int, seen: VersionVector) -> Iterator[Row]:
@@ -356,7 +370,7 @@ class Watching:
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
             seen = waiting.cursor
-            resumed = None if seen is None else view.resumption(seen, self._cursor(view, seen))
+            resumed = self._resumption(view, seen, self._cursor(view, seen), now)
             if seen is None or resumed is None:
                 plain.append(connection)
             else:
@@ -368,6 +382,15 @@ class Watching:
             for part in view.snapshot(cursor):
                 yield Deliver(plain, part)
         view.subscribers.update(dict.fromkeys(fresh))
+
+    def _resumption(
+        self, view: TopicView, seen: VersionVector | None, cursor: str | None, now: Now
+    ) -> Diff | None:
+        """What somebody with a cursor lacks; None if it has none, or one that is too old."""
+        ours = self._link(view).vectors[PRESENCE]
+        if seen is None or is_stale(seen, ours, wall=now.wall, horizon_ms=self._knobs.horizon_ms):
+            return None
+        return view.resumption(seen, cursor, ours=ours)
 
     def _take_waiting(
         self, view: TopicView, *, all_of_them: bool, now: Now
@@ -428,13 +451,15 @@ class Watching:
             silent_since=min(reach.zones.values(), default=None),
         )
 
-    def answer(self, view: TopicView, *, cursor: str | None, limit: int, after: str) -> TopicAnswer:
+    def answer(
+        self, view: TopicView, now: Now, *, cursor: str | None, limit: int, after: str
+    ) -> TopicAnswer:
         """A room for somebody who polls: what changed since the cursor, or else a page of it."""
         link = self._link(view)
         frame = self.judge(view)
         marked = write_cursor({link.shard: link.vectors[PRESENCE]}, mark=mark_of(frame))
         seen = read_cursor(cursor).get(link.shard)
-        since = None if seen is None else view.resumption(seen, marked)
+        since = self._resumption(view, seen, marked, now)
         answer = TopicAnswer(
             topic=view.name,
             quality=frame.quality,

@@ -97,6 +97,10 @@ def draw_plan(seed: int, options: Options = Options()) -> Plan:
     return msgspec.structs.replace(plan, faults=faults, people=people, dead=dead, lost=lost)
 
 
+#: The greatest `unreachable_after_ms` and `resend_ms` that are drawn: the margin of the horizon.
+_MARGIN_MS_MAX: Final = 5_000 + 600
+
+
 def _knobs(random: Random) -> Knobs:
     between = random.randint
     beat = between(400, 900)
@@ -126,7 +130,7 @@ def _knobs(random: Random) -> Knobs:
         interest_linger_ms=between(2_000, 8_000),
         snapshot_wait_ms=between(400, 1_000),
         startup_grace_ms=between(2_500, 4_000),
-        horizon_ms=least + between(0, 10_000),
+        horizon_ms=least + _MARGIN_MS_MAX + between(0, 10_000),
         drift_ms_max=drift,
         reconnect_jitter_ms=between(500, 2_000),
         reconnect_ms_max=between(2_500, 5_000),

@@ -4,6 +4,9 @@ A run has two phases. In the first one anything may break: people come, go, chan
 are cut, lose and repeat; processes die and start again. In the second everything that can heal
 heals, nothing new happens, and after a quiet time all replicas agree, every watcher shows exactly
 who is there, and nothing is pending.
+
+The horizon is so short that ends are forgotten in each run, and in half of the runs some are cut
+off for longer than it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from crdt import Stamp, pack_stamp
 from presence_actors.config import ClusterConfig
 from presence_actors.core.effects import LeaveHappened, StatusHappened
 from presence_actors.core.ids import NodeName, ShardId
@@ -39,7 +43,7 @@ from presence_actors.core.watched import REASON_UNKNOWN
 from presence_actors.errors import InvariantBroken
 from presence_actors.sim.network import Faults
 from presence_actors.sim.world import Client, World
-from tests.simulation.short_knobs import KNOBS
+from tests.simulation.short_knobs import HORIZON_KNOBS, KNOBS
 
 __all__ = ["Recipe", "Swarm", "Wrong"]
 
@@ -79,6 +83,8 @@ class _Chances:
     faults: bool
     #: Cuts shorter than what replicas bear of a silent gateway: nobody may look offline then.
     short_cuts: bool
+    #: A cut of more than the horizon, in which life goes on on both sides.
+    away: bool
 
 
 @dataclass(slots=True)
@@ -109,6 +115,7 @@ class Swarm:
             skew=draw() < 0.4,
             faults=draw() < 0.5,
             short_cuts=draw() < 0.5,
+            away=draw() < 0.5,
         )
         self.world = World(
             ClusterConfig(
@@ -116,7 +123,7 @@ class Swarm:
                 gateways=self.random.choice([2, 3]),
                 shards=2,
                 replicas=self.random.choice([2, 3]),
-                knobs=KNOBS,
+                knobs=HORIZON_KNOBS,
             ),
             seed=self.recipe.seed,
         )
@@ -131,17 +138,38 @@ class Swarm:
                 self.world.set_clock(name, ahead_ms=self.random.randrange(KNOBS.drift_ms_max - 100))
         if self.chances.faults:
             self.world.set_faults(Faults(loss=0.03, duplication=0.05, delay=0.05, delay_ms=120))
-        end = self.world.elapsed_ms + _CHURN_MS
-        while self.world.elapsed_ms < end:
-            self.world.run(int(self.random.expovariate(1 / _STEP_MS)) + 1)
-            self._act()
-            self._check_always()
+        self._churn(_CHURN_MS)
+        if self.chances.away:
+            self._go_away()
         self.world.set_faults(Faults())
         self.world.heal()
         self._say("heals")
         self.world.run(_QUIET_MS)
         self._check_always()
         self._check_end()
+
+    def _churn(self, span_ms: int) -> None:
+        end = self.world.elapsed_ms + span_ms
+        while self.world.elapsed_ms < end:
+            self.world.run(int(self.random.expovariate(1 / _STEP_MS)) + 1)
+            self._act()
+            self._check_always()
+
+    def _go_away(self) -> None:
+        """Some are cut off for more than the horizon, perhaps for longer than ends are kept."""
+        # By then the last of the shorter cuts has healed, and whoever started anew has filled
+        # itself. Nobody starts anew in this cut: it could reach no peer, and what people chose
+        # would be lost with its memory, as the documents say.
+        self.world.run(max(0, self._cut_until - self.world.elapsed_ms) + 3_000)
+        self.chances.worker_deaths = False
+        names = sorted(self.world.processes)
+        left = [name for name in names if self.random.random() < 0.4]
+        right = [name for name in names if name not in left]
+        span = int(HORIZON_KNOBS.horizon_ms * self.random.uniform(1.05, 2.2))
+        self._say(f"cut {left} | {right} for {span}")
+        self.world.cut(left, right)
+        self._cut_until = self.world.elapsed_ms + span + 1_000
+        self._churn(span)
 
     def _begin(self) -> None:
         world = self.world
@@ -321,9 +349,10 @@ class Swarm:
                 presence = replica.maps()[PRESENCE]
                 if presence.columns.uncovered_count():
                     continue
-                known = seen.setdefault(presence.vector, presence.canonical_bytes())
+                rows = presence.canonical_bytes(ends_since=self._ends_since)
+                known = seen.setdefault(presence.vector, rows)
                 self._demand(
-                    known == presence.canonical_bytes(),
+                    known == rows,
                     f"I1: shard {shard}: equal vectors, different rows",
                 )
         if self._may_not_look_offline:
@@ -331,8 +360,13 @@ class Swarm:
                 self._check_steady(watcher)
 
     @property
+    def _ends_since(self) -> Stamp:
+        """Tombstones that no replica may have dropped yet, whatever its clock says."""
+        return pack_stamp(self.world.now.wall - HORIZON_KNOBS.horizon_ms, 0)
+
+    @property
     def _may_not_look_offline(self) -> bool:
-        return not self.chances.gateway_deaths and (
+        return not (self.chances.gateway_deaths or self.chances.away) and (
             self.chances.short_cuts or not self.chances.cuts
         )
 
@@ -370,10 +404,9 @@ class Swarm:
     def _check_replicas_equal(self) -> None:
         for shard in range(self.world.config.shards):
             for which in (PRESENCE, DURABLE):
+                since = self._ends_since if which == PRESENCE else None
                 states = {
-                    replica.inspect().digest
-                    if which == PRESENCE
-                    else replica.maps()[which].digest()
+                    replica.maps()[which].canonical_bytes(ends_since=since)
                     for replica in self._replicas(ShardId(shard))
                 }
                 self._demand(len(states) == 1, f"I2: shard {shard} map {which} differs")

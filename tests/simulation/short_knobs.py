@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from presence_actors.config import Knobs
+import msgspec
 
-__all__ = ["ALL_OVER_MS", "KNOBS"]
+from presence_actors.config import Knobs
+from presence_actors.core.store import horizon_of
+
+__all__ = ["ALL_OVER_MS", "HORIZON_KNOBS", "KNOBS", "RETENTION_MS"]
 
 #: Short, so that each lease, grace and silence is crossed in a run of seconds.
 KNOBS: Final = Knobs(
@@ -37,3 +40,7 @@ ALL_OVER_MS: Final = (
     + KNOBS.grace_gateway_ms
     + KNOBS.unreachable_ms_max
 )
+#: The same with the shortest horizon that they allow, or nearly: it is crossed in some seconds.
+HORIZON_KNOBS: Final = msgspec.structs.replace(KNOBS, horizon_ms=12_000).check()
+#: So long ends are kept then.
+RETENTION_MS: Final = horizon_of(HORIZON_KNOBS).retention_ms

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from crdt import Row
-from presence_actors.config import ClusterConfig
+from presence_actors.config import ClusterConfig, Knobs
 from presence_actors.core.effects import JoinHappened, LeaveHappened, StatusHappened
 from presence_actors.core.ids import NodeName, ShardId
 from presence_actors.core.messages import DURABLE, PRESENCE
@@ -42,7 +42,12 @@ SHARD: Final = ShardId(0)
 
 
 def small_world(
-    *, workers: int = 2, gateways: int = 2, replicas: int | None = None, seed: int = 1
+    *,
+    workers: int = 2,
+    gateways: int = 2,
+    replicas: int | None = None,
+    seed: int = 1,
+    knobs: Knobs = KNOBS,
 ) -> World:
     """One shard, a replica on each worker, everybody ready."""
     world = World(
@@ -51,7 +56,7 @@ def small_world(
             gateways=gateways,
             shards=1,
             replicas=workers if replicas is None else replicas,
-            knobs=KNOBS,
+            knobs=knobs,
         ),
         seed=seed,
     )

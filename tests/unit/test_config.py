@@ -2,7 +2,9 @@
 
 import pytest
 
-from presence_actors.config import ClusterConfig, parse_address
+from crdt import CrdtError
+from presence_actors.config import ClusterConfig, Knobs, parse_address
+from presence_actors.core.store import horizon_of
 from presence_actors.errors import ConfigError
 
 
@@ -44,3 +46,23 @@ def test_link_ports_keep_clear_of_the_gateways(port: int, clear: bool) -> None:
 def test_free_link_ports_are_the_default() -> None:
     """Two clusters on one machine do not get in each other's way."""
     assert ClusterConfig().check().link_port == 0
+
+
+def test_the_bound_of_the_horizon_is_that_of_what_may_be_forgotten() -> None:
+    """What passes here is taken by `crdt.horizon`, and one millisecond less by neither."""
+    knobs = Knobs()
+    least = (
+        knobs.client_lease_ms
+        + knobs.gateway_lease_ms
+        + knobs.graces_ms
+        + knobs.unreachable_ms_max
+        + 2 * knobs.drift_ms_max
+        + knobs.margin_ms
+    )
+    horizon = horizon_of(Knobs(horizon_ms=least).check())
+    assert horizon.retention_ms == 2 * least - knobs.gateway_lease_ms
+    short = Knobs(horizon_ms=least - 1)
+    with pytest.raises(ConfigError, match=rf"horizon_ms.*{least - 1}.*= {least}"):
+        short.check()
+    with pytest.raises(CrdtError, match=f"{least - 1} ms are less"):
+        horizon_of(short)

@@ -8,8 +8,16 @@ import msgspec
 import pytest
 
 from crdt import Origin, Stamp, VersionVector
-from presence_actors.core.cursors import read_cursor, read_mark, write_cursor
-from presence_actors.core.ids import ShardId
+from crdt.hlc import pack_stamp
+from presence_actors.core.cursors import (
+    is_stale,
+    read_cursor,
+    read_mark,
+    without_dead,
+    write_cursor,
+)
+from presence_actors.core.ids import NodeName, ShardId, mint_node_id
+from presence_actors.core.instants import WallMs
 
 SEEN = {
     ShardId(7): VersionVector({Origin("a/w1/01"): Stamp(9)}),
@@ -68,3 +76,51 @@ def test_a_mark_goes_with_a_cursor_and_changes_nothing_of_it() -> None:
     assert read_cursor(cursor) == read_cursor(write_cursor(SEEN)) == SEEN
     assert read_mark(cursor) == "c0ffee"
     assert read_mark(write_cursor(SEEN)) == read_mark(None) == ""
+
+
+def life(name: str, started: int) -> Origin:
+    """A life of a worker that started then."""
+    return Origin(mint_node_id(NodeName(name), start_wall_ms=started, random_64=1))
+
+
+def seen(**heard: int) -> VersionVector:
+    """A vector of workers that started at 0, by when each was heard last."""
+    return VersionVector(
+        {life(f"a/{name}", 0): pack_stamp(wall, 0) for name, wall in heard.items()}
+    )
+
+
+def stale(cursor: VersionVector, ours: VersionVector) -> bool:
+    """Whether it is at 10 000, with a horizon of 1 000."""
+    return is_stale(cursor, ours, wall=WallMs(10_000), horizon_ms=1_000)
+
+
+def test_a_cursor_is_too_old_if_it_lacks_what_was_written_before_the_horizon() -> None:
+    """Ends are kept for longer than the horizon, so all that is lacked since can be told."""
+    assert not stale(seen(w0=9_001), seen(w0=9_990))
+    assert stale(seen(w0=9_000), seen(w0=9_990))
+
+
+def test_a_cursor_that_has_seen_all_is_good_however_old_that_is() -> None:
+    """A worker that nobody has heard since wrote nothing that it lacks."""
+    assert not stale(seen(w0=9_990, w1=50), seen(w0=9_995, w1=50))
+    assert not stale(VersionVector(), seen(w0=9_995))
+
+
+def test_of_a_worker_that_has_just_started_no_cursor_lacks_anything_old() -> None:
+    """But one that never heard of an old worker may know what that one has ended."""
+    ours = seen(w0=9_990)
+    young = ours.merge(VersionVector({life("a/w1", 9_500): pack_stamp(9_990, 0)}))
+    old = ours.merge(VersionVector({life("a/w1", 100): pack_stamp(9_990, 0)}))
+    assert not stale(seen(w0=9_980), young)
+    assert stale(seen(w0=9_980), old)
+
+
+def test_a_cursor_that_knows_a_life_which_was_forgotten_here_is_too_old() -> None:
+    """The rows of that life went without an end. A worker that was never heard here is no such."""
+    ours = VersionVector({life("a/w1", 9_000): pack_stamp(9_990, 0)})
+    dead = VersionVector({life("a/w1", 100): pack_stamp(9_980, 0)})
+    strange = VersionVector({life("a/w2", 100): pack_stamp(9_980, 0)})
+    assert stale(ours.merge(dead), ours)
+    assert not stale(ours.merge(strange), ours)
+    assert without_dead(dead.merge(strange), ours) == strange

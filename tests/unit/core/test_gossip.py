@@ -34,9 +34,15 @@ PEOPLE = [entry(f"user{number}", written=number + 1) for number in range(5)]
 
 def step(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int] | None:
     """What the flow would send now."""
-    return flow.next_delta(
-        source, clock=CLOCK, now=Instant(now), repeat_at=Instant(now + 500), greet=False
+    found = flow.next_delta(
+        source,
+        source.vector,
+        clock=CLOCK,
+        now=Instant(now),
+        repeat_at=Instant(now + 500),
+        greet=False,
     )
+    return None if found is None else found[:2]
 
 
 def sent(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int]:
@@ -247,7 +253,13 @@ class Replica:
         return [
             (str(to), message)
             for to, message in self.gossip.round(
-                self.maps, CLOCK, [], at(now), idle=idle, ready=True
+                self.maps,
+                (self.maps[0].vector, self.maps[1].vector),
+                CLOCK,
+                [],
+                at(now),
+                idle=idle,
+                ready=True,
             )
         ]
 
@@ -397,7 +409,7 @@ def hear(gossip: Gossip, peer: str, ms: int) -> None:
 def spoken_to(gossip: Gossip, ms: int = 0) -> list[str]:
     """Whom an idle round reaches."""
     maps = (LWWMap(drift_ms_max=KNOBS.drift_ms_max), LWWMap(drift_ms_max=KNOBS.drift_ms_max))
-    messages = gossip.round(maps, CLOCK, [], at(ms), idle=True, ready=True)
+    messages = gossip.round(maps, (NOTHING, NOTHING), CLOCK, [], at(ms), idle=True, ready=True)
     return sorted({str(to) for to, _ in messages})
 
 

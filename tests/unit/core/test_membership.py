@@ -2,79 +2,11 @@
 
 from __future__ import annotations
 
-from crdt import Origin, VersionVector
 from presence_actors.core.ids import NodeId
 from presence_actors.core.instants import WallMs
-from presence_actors.core.membership import GatewayLives, HeardOrigins, HolderBook
+from presence_actors.core.membership import GatewayLives, HolderBook
 from presence_actors.core.messages import HolderReport
-from tests.unit.core.building import G0, G1, NOTHING, W0, W1, W2, at, life, name, stamp
-
-ORIGIN = Origin(W1)
-
-
-def vector(instant: int) -> VersionVector:
-    """A vector that has seen W1 up to then."""
-    return VersionVector({ORIGIN: stamp(instant)})
-
-
-def heard() -> HeardOrigins:
-    """Nobody heard yet; clocks differ by 100 ms at most."""
-    return HeardOrigins(drift_ms_max=100)
-
-
-def test_an_origin_that_was_never_heard_is_silent() -> None:
-    """Whatever the time."""
-    assert heard().is_silent(ORIGIN, at(0), after_ms=1_000)
-
-
-def test_an_origin_is_silent_when_its_component_has_not_advanced_for_so_long() -> None:
-    """Not before, and not after the next advance."""
-    found = heard()
-    found.note(NOTHING, vector(10), at(20))
-    assert not found.is_silent(ORIGIN, at(1_019), after_ms=1_000)
-    assert found.is_silent(ORIGIN, at(1_020), after_ms=1_000)
-    found.note(vector(10), vector(1_015), at(1_030))
-    assert not found.is_silent(ORIGIN, at(1_030), after_ms=1_000)
-
-
-def test_a_component_that_does_not_advance_is_no_word() -> None:
-    """What is told again proves nothing."""
-    found = heard()
-    found.note(NOTHING, vector(10), at(20))
-    found.note(vector(10), vector(10), at(2_000))
-    assert found.is_silent(ORIGIN, at(2_000), after_ms=1_000)
-
-
-def test_old_news_were_heard_when_they_were_new() -> None:
-    """A replica that fills itself does not take the long dead for living."""
-    found = heard()
-    found.note(NOTHING, vector(10), at(5_000))
-    assert found.is_silent(ORIGIN, at(5_000), after_ms=1_000)
-    assert not found.is_silent(ORIGIN, at(5_000), after_ms=6_000)
-
-
-def test_a_little_age_is_what_clocks_may_differ_by() -> None:
-    """Within the drift bound it counts as new."""
-    found = heard()
-    found.note(NOTHING, vector(400), at(500))
-    assert not found.is_silent(ORIGIN, at(1_499), after_ms=1_000)
-
-
-def test_older_news_never_make_an_origin_less_heard() -> None:
-    """The latest sign counts."""
-    found = heard()
-    found.meet(ORIGIN, at(9_000))
-    found.note(NOTHING, vector(5_000), at(9_001))
-    assert not found.is_silent(ORIGIN, at(9_999), after_ms=1_000)
-
-
-def test_the_silence_of_somebody_just_met_counts_from_then() -> None:
-    """Meeting again changes nothing."""
-    found = heard()
-    found.meet(ORIGIN, at(100))
-    found.meet(ORIGIN, at(900))
-    assert not found.is_silent(ORIGIN, at(1_099), after_ms=1_000)
-    assert found.is_silent(ORIGIN, at(1_100), after_ms=1_000)
+from tests.unit.core.building import G0, G1, W0, W1, W2, life, name
 
 
 def silent(gateway: NodeId, since: int) -> HolderReport:

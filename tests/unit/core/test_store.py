@@ -6,9 +6,11 @@ import pytest
 
 from crdt import HybridClock, Origin, Stamp, VersionVector, pack_stamp
 from crdt.hlc import COUNTER_MAX
+from presence_actors.config import Knobs
 from presence_actors.core.ids import name_of
+from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
-from presence_actors.core.store import ShardStore
+from presence_actors.core.store import ShardStore, horizon_of
 from presence_actors.errors import InvariantBroken
 from tests.unit.core.building import (
     NOTHING,
@@ -26,12 +28,13 @@ from tests.unit.core.building import (
     unstamped,
 )
 
-DRIFT_MS = 2_000
+HORIZON = horizon_of(Knobs())
+DRIFT_MS = HORIZON.drift_ms_max
 
 
 def store() -> ShardStore:
     """The store of W0, with nothing in it."""
-    return ShardStore(W0, drift_ms_max=DRIFT_MS)
+    return ShardStore(W0, horizon=HORIZON)
 
 
 # --- writing
@@ -184,7 +187,7 @@ def test_an_old_life_of_a_peer_is_not_waited_for_once_a_new_one_is_heard_through
 
 def test_a_promise_makes_silence_tell() -> None:
     """An idle origin is heard by its promises: rows or not, in both maps."""
-    theirs = ShardStore(W1, drift_ms_max=DRIFT_MS)
+    theirs = ShardStore(W1, horizon=HORIZON)
     theirs.promise(at(5_000))
     mine = store()
     mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
@@ -222,3 +225,93 @@ def test_a_clock_behind_its_own_stamps_is_found() -> None:
     mine.clock = HybridClock(drift_ms_max=DRIFT_MS, last=Stamp(1))
     with pytest.raises(InvariantBroken, match="behind its own stamps"):
         mine.check()
+
+
+# --- the horizon
+
+HOUR = HORIZON.horizon_ms
+
+
+def test_an_end_is_forgotten_after_its_retention_and_what_lives_is_not() -> None:
+    """A little before it is still there."""
+    mine = store()
+    mine.write(PRESENCE, [unstamped(entry()), unstamped(entry(session="s2"))], at(0))
+    mine.write(PRESENCE, [unstamped(end(entry(), written=1))], at(1))
+    mine.forget(at(HORIZON.retention_ms), peers=[], retired=[])
+    assert mine.presence.rows_total == 2
+    mine.forget(at(HORIZON.retention_ms + 2), peers=[], retired=[])
+    assert (mine.presence.rows_total, len(mine.presence)) == (1, 1)
+    mine.check()
+
+
+def test_of_an_origin_that_was_not_heard_within_the_horizon_nothing_is_told() -> None:
+    """Its rows stay; our own component always counts."""
+    mine = store()
+    mine.write(PRESENCE, [unstamped(entry(session="s2"))], at(0))
+    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    assert mine.believed(PRESENCE, at(99 + HOUR)) == mine.presence.vector
+    assert list(mine.believed(PRESENCE, at(100 + HOUR)).to_wire()) == [W0]
+    assert len(mine.presence) == 2
+
+
+def test_what_builds_on_an_origin_beyond_the_horizon_is_refused() -> None:
+    """Ends between may be forgotten; nothing changes."""
+    mine = store()
+    row = entry(origin=W1, written=100)
+    mine.merge(PRESENCE, delta_of(row), at(100))
+    late = delta_of(entry(origin=W1, written=101 + HOUR), base=mine.presence.vector)
+    assert mine.merge(PRESENCE, late, at(101 + HOUR)) is None
+    assert mine.presence.get(row.key) == row
+
+
+def test_rows_that_went_with_an_origin_beyond_the_horizon_are_replaced_by_those_that_came() -> None:
+    """Whoever has heard it tells all of it; what is missing has ended."""
+    mine = store()
+    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    new = delta_of(entry("bob", origin=W1, written=101 + HOUR))
+    changes = mine.merge(PRESENCE, new, at(101 + HOUR), told=new.new)
+    assert changes is not None
+    assert [row.key[1] for row in changes.dropped] == ["alice"]
+    assert [row.key[1] for row in mine.presence.live_rows()] == ["bob"]
+    mine.check()
+
+
+def test_a_dead_life_goes_with_its_rows_and_is_not_learnt_again() -> None:
+    """Once another life of its worker was heard, and it was not for the horizon."""
+    mine = store()
+    old = delta_of(entry(origin=W1, written=100))
+    mine.merge(PRESENCE, old, at(100))
+    late = at(200 + HOUR)
+    assert len(mine.forget(late, peers=[], retired=[])[0]) == 0
+    newer = life(name_of(W1), 9)
+    mine.merge(PRESENCE, delta_of(entry("bob", origin=newer, written=200 + HOUR)), late)
+    gone, more = mine.forget(late, peers=[], retired=[])
+    assert ([row.key[1] for row in gone], more) == (["alice"], False)
+    assert Origin(W1) not in mine.presence.vector
+    mine.merge(PRESENCE, old, late, told=old.new)
+    assert Origin(W1) not in mine.presence.vector
+    assert [row.key[1] for row in mine.presence.live_rows()] == ["bob"]
+    mine.check()
+
+
+def test_so_many_ends_go_in_one_step_and_the_rest_in_the_next() -> None:
+    """A step is short, however much there is to forget."""
+    mine = store()
+    count = DROPPED_ROWS_MAX + 10
+    rows = [entry(session=f"s{number}") for number in range(count)]
+    mine.write(PRESENCE, [unstamped(row) for row in rows], at(0))
+    mine.write(PRESENCE, [unstamped(end(row, written=1)) for row in rows], at(1))
+    late = at(HORIZON.retention_ms + 5_000)
+    assert mine.forget(late, peers=[], retired=[])[1]
+    assert mine.presence.rows_total == 10
+    assert not mine.forget(late, peers=[], retired=[])[1]
+    assert mine.presence.rows_total == 0
+
+
+def test_choices_are_never_forgotten() -> None:
+    """The durable map has no horizon, whoever wrote it."""
+    mine = store()
+    mine.merge(DURABLE, delta_of(intent()), at(0))
+    for number in (1, 2):
+        mine.forget(at(number * 10 * HOUR), peers=[], retired=[])
+    assert len(mine.durable) == 1

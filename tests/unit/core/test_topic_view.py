@@ -177,7 +177,7 @@ def test_a_cursor_is_continued_with_what_it_does_not_cover() -> None:
     found.merge(PRESENCE, end(bob, written=9, reason="timeout"))
     found.take_diff()
     seen = VersionVector({alice.origin: stamp(2)})
-    assert found.resumption(seen, "c") == Diff(
+    assert found.resumption(seen, "c", ours=NOTHING) == Diff(
         topic="room:lobby",
         updates=[shown(carol)],
         leaves=[left(bob, "timeout")],
@@ -188,10 +188,10 @@ def test_a_cursor_is_continued_with_what_it_does_not_cover() -> None:
 
 def test_an_empty_cursor_or_a_topic_that_is_not_loaded_gets_no_continuation() -> None:
     """A snapshot must tell."""
-    assert view(entry()).resumption(NOTHING, "c") is None
+    assert view(entry()).resumption(NOTHING, "c", ours=NOTHING) is None
     found = view(entry())
     found.loaded = False
-    assert found.resumption(VersionVector({entry().origin: stamp(9)}), "c") is None
+    assert found.resumption(VersionVector({entry().origin: stamp(9)}), "c", ours=NOTHING) is None
 
 
 def test_forgotten_ends_force_a_snapshot_on_older_cursors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +203,8 @@ def test_forgotten_ends_force_a_snapshot_on_older_cursors(monkeypatch: pytest.Mo
         found.merge(PRESENCE, end(row, written=10 + number))
     assert len(found.rows[PRESENCE]) == 2
     origin = gone[0].origin
-    assert found.resumption(VersionVector({origin: stamp(10)}), "c") is None
-    later = found.resumption(VersionVector({origin: stamp(11)}), "c")
+    assert found.resumption(VersionVector({origin: stamp(10)}), "c", ours=NOTHING) is None
+    later = found.resumption(VersionVector({origin: stamp(11)}), "c", ours=NOTHING)
     assert later is not None
     assert [leave.key for leave in later.leaves] == ["user2", "user3"]
 
@@ -235,7 +235,9 @@ def test_a_continuation_names_nobody_who_could_not_be_seen() -> None:
     over = end(ended, written=7)._replace(value=encode_value(EndValue("left", hidden=True)))
     found = view(hidden, over)
     seen = VersionVector({hidden.origin: stamp(1)})
-    assert found.resumption(seen, "c") == Diff(topic="room:lobby", resumed=True, cursor="c")
+    assert found.resumption(seen, "c", ours=NOTHING) == Diff(
+        topic="room:lobby", resumed=True, cursor="c"
+    )
     found.note_resumed(CLIENT, seen, WallMs(WALL + 100))
     later = entry("carol", written=8, hidden=True)
     found.merge(PRESENCE, later)
@@ -360,3 +362,27 @@ def test_a_users_topic_gives_entries_and_records() -> None:
     found.merge(PRESENCE, alice)
     found.merge(DURABLE, intent(status="dnd"))
     assert found.user_rows() == ([alice], [intent(status="dnd")])
+
+
+def test_a_row_that_was_forgotten_without_an_end_leaves() -> None:
+    """A newer version of it is another row, and stays."""
+    found = view(entry())
+    found.take_diff()
+    assert not found.forget(entry()._replace(stamp=stamp(0, 0), epoch=0))
+    assert found.forget(entry())
+    assert not found.forget(entry())
+    diff = found.take_diff()
+    assert diff is not None
+    assert [leave.key for leave in diff.leaves] == ["alice"]
+
+
+def test_a_view_that_begins_anew_keeps_what_came_and_what_the_replica_has_not_seen() -> None:
+    """All else has ended, though nobody remembers how."""
+    stays, new, ended = entry("alice"), entry("bob", written=50), entry("carol")
+    found = view(stays, new, ended)
+    found.take_diff()
+    found.begin_anew({stays.key}, VersionVector({ended.origin: stamp(40)}))
+    diff = found.take_diff()
+    assert diff is not None
+    assert [leave.key for leave in diff.leaves] == ["carol"]
+    assert set(found.rows[PRESENCE]) == {stays.key, new.key}

@@ -27,6 +27,7 @@ def replica_view() -> ReplicaView:
         ready=True,
         entries=1,
         rows=2,
+        origins=1,
         durable=3,
         topics_watched=4,
         gateways=[],

@@ -192,7 +192,7 @@ def test_a_component_that_comes_late_was_heard_when_it_was_new() -> None:
     replica.take(state, 900)
     assert replica.heard.beyond(replica.map.vector, instant_ms=1009) == []
     assert replica.heard.beyond(replica.map.vector, instant_ms=1010) == [H]
-    replica.heard.forget([H])
+    replica.heard.keep_only([])
     assert replica.heard.beyond(replica.map.vector, instant_ms=900) == [H]
 
 
@@ -239,3 +239,63 @@ def test_each_span_lengthens_the_least_horizon_and_the_retention(
         replace(least, **longer, horizon_ms=enough - 1)
     beyond = replace(least, **longer, horizon_ms=enough).retention_ms - enough
     assert beyond == least.retention_ms - least.horizon_ms + retention_by
+
+
+def seen_at(wall_ms: int) -> VersionVector:
+    """A vector that has seen the home up to then."""
+    return VersionVector({H: at(wall_ms)})
+
+
+def test_an_origin_that_was_never_heard_is_silent() -> None:
+    """Whatever the time."""
+    assert HeardOrigins(HORIZON).is_silent(H, instant_ms=0, after_ms=1_000)
+
+
+def test_an_origin_is_silent_when_its_component_has_not_advanced_for_so_long() -> None:
+    """Not before, and not after the next advance."""
+    found = HeardOrigins(HORIZON)
+    found.note(NOTHING, seen_at(10), instant_ms=20, wall_ms=20)
+    assert not found.is_silent(H, instant_ms=1_019, after_ms=1_000)
+    assert found.is_silent(H, instant_ms=1_020, after_ms=1_000)
+    found.note(seen_at(10), seen_at(1_015), instant_ms=1_030, wall_ms=1_030)
+    assert not found.is_silent(H, instant_ms=1_030, after_ms=1_000)
+
+
+def test_a_component_that_does_not_advance_is_no_word() -> None:
+    """What is told again proves nothing."""
+    found = HeardOrigins(HORIZON)
+    found.note(NOTHING, seen_at(10), instant_ms=20, wall_ms=20)
+    found.note(seen_at(10), seen_at(10), instant_ms=2_000, wall_ms=2_000)
+    assert found.is_silent(H, instant_ms=2_000, after_ms=1_000)
+
+
+def test_old_news_were_heard_when_they_were_new() -> None:
+    """A replica that fills itself does not take the long dead for living."""
+    found = HeardOrigins(HORIZON)
+    found.note(NOTHING, seen_at(10), instant_ms=5_000, wall_ms=5_000)
+    assert found.is_silent(H, instant_ms=5_000, after_ms=1_000)
+    assert not found.is_silent(H, instant_ms=5_000, after_ms=6_000)
+
+
+def test_a_little_age_is_what_clocks_may_differ_by() -> None:
+    """Within the drift bound it counts as new."""
+    found = HeardOrigins(HORIZON)
+    found.note(NOTHING, seen_at(480), instant_ms=500, wall_ms=500)
+    assert not found.is_silent(H, instant_ms=1_499, after_ms=1_000)
+
+
+def test_older_news_never_make_an_origin_less_heard() -> None:
+    """The latest sign counts."""
+    found = HeardOrigins(HORIZON)
+    found.meet(H, instant_ms=9_000)
+    found.note(NOTHING, seen_at(5_000), instant_ms=9_001, wall_ms=9_001)
+    assert not found.is_silent(H, instant_ms=9_999, after_ms=1_000)
+
+
+def test_the_silence_of_somebody_just_met_counts_from_then() -> None:
+    """Meeting again changes nothing."""
+    found = HeardOrigins(HORIZON)
+    found.meet(H, instant_ms=100)
+    found.meet(H, instant_ms=900)
+    assert not found.is_silent(H, instant_ms=1_099, after_ms=1_000)
+    assert found.is_silent(H, instant_ms=1_100, after_ms=1_000)
