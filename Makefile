@@ -21,7 +21,7 @@ DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_a
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check format lint types imports unit property simulation integration \
-	test-node test-browser coverage soak bench bench-store bench-sim lock clean
+	test-node test-browser coverage soak mutants bench bench-store bench-sim lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ coverage: $(STAMP)  ## unit and property together; fails below the number in pyp
 sim: $(STAMP)  ## whole clusters, broken at random, and every seed that found something (ARGS="--seeds 200")
 	$(BIN)/presence sim --jobs 2 $(ARGS)
 	$(BIN)/presence sim --jobs 2 --seeds-from tests/simulation/regressions.txt
+
+mutants: $(STAMP)  ## bugs on purpose, and which test catches each; fails if one survives
+	$(BIN)/python -m tests.mutants
 
 soak: $(STAMP)  ## the laws with 200 times the examples, the stories that run long, 10,000 seeds
 	HYPOTHESIS_PROFILE=soak $(PYTEST) $(PARALLEL) -m "soak or not soak" --timeout=3600 \

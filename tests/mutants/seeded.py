@@ -1,0 +1,162 @@
+"""Bugs that the tests must notice: a replacement in a file each, and the tests that catch it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["MUTANTS", "Mutant"]
+
+_MAP: Final = "crdt/lww_map.py"
+_GOSSIP: Final = "presence_actors/core/gossip.py"
+_REPLICA: Final = "presence_actors/core/replica.py"
+_LAWS: Final = "tests/unit/crdt/test_counterexamples.py"
+_SCENARIOS: Final = "tests/simulation/test_scenarios.py"
+_PEOPLE: Final = "tests/simulation/test_scenarios_of_people.py"
+_UNREADY: Final = "tests/simulation/test_unready.py"
+_MACHINE: Final = "tests/unit/core/test_replica.py"
+
+
+class Mutant(NamedTuple):
+    """A bug.
+
+    Attributes:
+        name: What it does.
+        file: The file that it is in.
+        old: What stands there, once.
+        new: What stands there instead.
+        tests: The file of tests that catches it.
+        only: Words in the names of those tests; all of the file if empty.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    only: str = ""
+
+
+MUTANTS: Final = (
+    Mutant(
+        "drop the tie-break",
+        _MAP,
+        "return (row.origin > origin) - (row.origin < origin)",
+        "return 0",
+        _LAWS,
+    ),
+    Mutant("ignore the epoch", _MAP, "if row.epoch != epoch:", "if False:", _LAWS),
+    Mutant(
+        "advance the vector over a lost delta",
+        _MAP,
+        "columns.require_acceptable(delta.base,",
+        "columns.require_acceptable(VersionVector(),",
+        _LAWS,
+    ),
+    Mutant(
+        "take covered rows again",
+        _MAP,
+        "if covers(row.origin, row.stamp):",
+        "if False:",
+        _LAWS,
+    ),
+    Mutant(
+        "accept a stamp from the far future",
+        _MAP,
+        "greatest = max(delta.clock, int(delta.rows.stamps.max(initial=0)))",
+        "greatest = 0",
+        "tests/unit/crdt/test_lww_map.py",
+    ),
+    Mutant(
+        "keep tombstones without the client lease",
+        "crdt/horizon.py",
+        "            self.client_lease_ms\n            + self.graces_ms",
+        "            self.graces_ms",
+        "tests/unit/crdt/test_horizon.py",
+    ),
+    Mutant(
+        "let parts advance the vector",
+        _GOSSIP,
+        "new = source.vector if complete else self.acked",
+        "new = source.vector",
+        _SCENARIOS,
+        "parts",
+    ),
+    Mutant(
+        "believe that a new life has what the old one had",
+        _GOSSIP,
+        "            self.node = node\n            self.flows = (Flow(), Flow())",
+        "            self.node = node",
+        _SCENARIOS,
+        "restarted_replica",
+    ),
+    Mutant(
+        "do not relay removals",
+        _GOSSIP,
+        "delta = Delta(self.acked, new, rows, clock)",
+        "live = [place for place, row in enumerate(rows) if row.live]\n"
+        "        delta = Delta(self.acked, new, rows.take(live), clock)",
+        _SCENARIOS,
+        "agreement or third_replica",
+    ),
+    Mutant(
+        "reuse an origin after a restart",
+        "presence_actors/core/ids.py",
+        'f"{name}/{start_wall_ms & (1 << 48) - 1:012x}{random_64 & (1 << 64) - 1:016x}"',
+        'f"{name}/0000000000010000000000000002"',
+        _SCENARIOS,
+        "restarted_replica or new_life",
+    ),
+    Mutant(
+        "raise the epoch in an end by a third party",
+        _REPLICA,
+        'row._replace(status=REMOVED, holder="", value=value)',
+        'row._replace(status=REMOVED, holder="", value=value, epoch=row.epoch + (1 << 32))',
+        _PEOPLE,
+        "cut_off_for_long",
+    ),
+    Mutant(
+        "judge at once after a pause",
+        _REPLICA,
+        "if not self._amnesty.holds(self._now.instant):",
+        "if True:",
+        _SCENARIOS,
+        "wakes_up",
+    ),
+    Mutant(
+        "answer from an empty replica",
+        _REPLICA,
+        "return Reach(ready=self.is_ready,",
+        "return Reach(ready=True,",
+        _UNREADY,
+    ),
+    Mutant(
+        "take a repeated announcement after the end",
+        _REPLICA,
+        "row.epoch < held.epoch or (row.epoch == held.epoch and not held.live)",
+        "row.epoch < held.epoch",
+        _MACHINE,
+    ),
+    Mutant(
+        "end nothing that an announcement lacks",
+        _REPLICA,
+        "            if row.key not in attachment.keys:\n                self._end(row, _LEFT)",
+        "            pass",
+        _MACHINE,
+    ),
+    Mutant(
+        "promise nothing when idle",
+        _REPLICA,
+        "            self._store.promise(self._now)\n",
+        "",
+        _SCENARIOS,
+        "one_way or silence",
+    ),
+    Mutant(
+        "let the later of two choices win, not the private one",
+        _REPLICA,
+        "turn += int(private)",
+        "turn += 0 * int(private)",
+        _PEOPLE,
+        "private_one_wins",
+    ),
+)
