@@ -76,18 +76,10 @@ MUTANTS: Final = (
     Mutant(
         "let parts advance the vector",
         _GOSSIP,
-        "new = source.vector if complete else self.acked",
-        "new = source.vector",
+        "new = believed if complete else self.acked",
+        "new = believed",
         _SCENARIOS,
         "parts",
-    ),
-    Mutant(
-        "believe that a new life has what the old one had",
-        _GOSSIP,
-        "            self.node = node\n            self.flows = (Flow(), Flow())",
-        "            self.node = node",
-        _SCENARIOS,
-        "restarted_replica",
     ),
     Mutant(
         "do not relay removals",
