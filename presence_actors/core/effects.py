@@ -32,6 +32,7 @@ __all__ = [
     "JoinHappened",
     "LagHappened",
     "LeaveHappened",
+    "Mark",
     "OpenConnection",
     "Presence",
     "RefusalHappened",
@@ -73,6 +74,13 @@ class Deliver(msgspec.Struct, frozen=True, tag=True):
 
     connections: list[ConnectionId]
     message: ServerMessage
+
+
+class Mark(msgspec.Struct, frozen=True, tag=True):
+    """Tell a client that only watches from where it may go on, at any gateway."""
+
+    connection: ConnectionId
+    cursor: str
 
 
 class CloseClient(msgspec.Struct, frozen=True, tag=True):
@@ -260,5 +268,5 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
 ReplicaEffect = Send
 WorkerEffect = Send | Dial
-GatewayEffect = Send | Deliver | CloseClient | Answer
+GatewayEffect = Send | Deliver | Mark | CloseClient | Answer
 SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

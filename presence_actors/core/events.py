@@ -79,6 +79,8 @@ class ClientConnected(msgspec.Struct, frozen=True, tag=True):
 
     connection: ConnectionId
     identity: Identity
+    #: Whether it can hear and not speak: it carries no session, and its silence means nothing.
+    watches_only: bool = False
 
 
 class GuestConnected(msgspec.Struct, frozen=True, tag=True):

@@ -60,6 +60,7 @@ from presence_actors.core.limits import (
     ROOMS_PER_SESSION_MAX,
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
 )
+from presence_actors.core.marks import Marks, cursor_of, mark_for
 from presence_actors.core.messages import (
     Attached,
     BeatAck,
@@ -142,6 +143,7 @@ class GatewayMachine:
         self._choices = Choices()
         self._draining = Draining()
         self._pacing = Pacing()
+        self._marks = Marks()
         self._heartbeats = 0
         self._now = now
         self._due: Instant | None = now.instant
@@ -176,7 +178,7 @@ class GatewayMachine:
                 for peer_message in messages:
                     self._on_message(sender, peer_message)
             case ClientConnected(connection=connection, identity=identity):
-                self._on_connected(connection, identity, self._knobs.client_lease_ms)
+                self._on_connected(connection, identity, self._lease_of(event))
             case GuestConnected():
                 self._on_guest(event)
             case ClientDisconnected():
@@ -253,14 +255,21 @@ class GatewayMachine:
 
     # Connections.
 
-    def _on_connected(self, connection_id: ConnectionId, identity: Identity, lease_ms: int) -> None:
+    def _on_connected(
+        self, connection_id: ConnectionId, identity: Identity, lease_ms: int | None
+    ) -> None:
         if self._draining.reason is not None:
             self._send_away([connection_id])
             return
         self._connections[connection_id] = Connection(identity, lease_ms=lease_ms)
         self._renew(connection_id)
+        if lease_ms is None:
+            self._marks.note_watcher(connection_id)
         if identity.expires is not None:
             self._tokens.renew(connection_id, self._in(max(0, identity.expires - self._now.wall)))
+
+    def _lease_of(self, event: ClientConnected) -> int | None:
+        return None if event.watches_only else self._knobs.client_lease_ms
 
     def _on_guest(self, guest: GuestConnected) -> None:
         lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
@@ -276,6 +285,7 @@ class GatewayMachine:
         self._tokens.release(connection_id)
         self._choices.forget(connection_id)
         self._pacing.forget(connection_id)
+        self._marks.forget(connection_id)
         if connection is None:
             return
         for topic in connection.topics:
@@ -313,7 +323,9 @@ class GatewayMachine:
         self._on_disconnected(connection_id, orderly=False)
 
     def _renew(self, connection_id: ConnectionId) -> None:
-        self._leases.renew(connection_id, self._in(self._connections[connection_id].lease_ms))
+        lease_ms = self._connections[connection_id].lease_ms
+        if lease_ms is not None:
+            self._leases.renew(connection_id, self._in(lease_ms))
 
     def _session_of(self, connection: Connection) -> Session | None:
         return None if connection.session is None else self._holding.get(connection.session)
@@ -325,6 +337,11 @@ class GatewayMachine:
         if connection is None:
             return
         self._renew(connection_id)
+        if connection.lease_ms is None:
+            # All that whoever only watches can have said.
+            if isinstance(message, Sub):
+                self._on_sub(connection_id, connection, message)
+            return
         if isinstance(message, Hello):
             self._on_hello(connection_id, connection, message)
             return
@@ -625,7 +642,16 @@ class GatewayMachine:
             self._watching.doubt(link.shard, now)
         for view in self._watching.take_ended_choices(now):
             self._holding.note_choice(view, now)
-        self._out.extend(self._watching.run_due(now))
+        told = self._watching.run_due(now)
+        self._out.extend(told)
+        for watcher in self._marks.take_due(told, now):
+            topics = self._connections[watcher].topics
+            cursor = cursor_of(
+                topics, watcher, watching=self._watching, attachments=self._attachments
+            )
+            mark = mark_for(watcher, cursor)
+            if mark is not None:
+                self._out.append(mark)
         self._out.extend(self._polling.run_due(now))
         for worker, messages in self._attachments.take_messages(now).items():
             self._out.append(Send(worker, messages))

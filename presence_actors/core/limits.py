@@ -11,6 +11,7 @@ __all__ = [
     "DROPPED_ROWS_MAX",
     "EMOJI_CHARACTERS_MAX",
     "ENTRIES_PER_PART_MAX",
+    "EVENT_ID_CHARACTERS_MAX",
     "GOSSIP_ROWS_MAX",
     "GUEST_LEASE_MS_MIN",
     "ID_CHARACTERS_MAX",
@@ -49,6 +50,9 @@ EMOJI_CHARACTERS_MAX: Final = 16
 META_BYTES_MAX: Final = 4 * 1024
 #: Nesting of one meta. Beyond: `bad_frame`.
 META_DEPTH_MAX: Final = 8
+#: Characters of a cursor as the id of an event: it comes back in a header, whose line HTTP servers
+#: bound at 8 kB. Beyond: no id, and whoever resumes gets everything again.
+EVENT_ID_CHARACTERS_MAX: Final = 6_000
 #: Rooms that one session is in. Beyond: `too_many`.
 ROOMS_PER_SESSION_MAX: Final = 100
 #: Topics and users that one connection watches. Beyond: `too_many`.

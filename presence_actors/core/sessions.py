@@ -76,9 +76,9 @@ class Connection:
 
     __slots__ = ("bad_frames", "identity", "lease_ms", "session", "topics")
 
-    def __init__(self, identity: Identity, *, lease_ms: int) -> None:
+    def __init__(self, identity: Identity, *, lease_ms: int | None) -> None:
         self.identity = identity
-        #: How long it is believed in while it is silent.
+        #: How long it is believed in while it is silent; None if it only watches, and cannot speak.
         self.lease_ms = lease_ms
         #: The session it carries, once it said hello.
         self.session: SessionKey | None = None

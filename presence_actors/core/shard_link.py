@@ -97,6 +97,13 @@ class ShardLink:
         #: Answers that wait for their intent to be acknowledged: [(sequence or 0, request)].
         self.waiting_requests: list[tuple[int, RequestId]] = []
 
+    @property
+    def silent_since(self) -> WallMs | None:
+        """Since when the first of those cannot be heard who may know better; None if all can."""
+        if self.cut_off:
+            return self.heard_wall
+        return min((*self.reach.zones.values(), *self.reach.origins.values()), default=None)
+
     # Gathering.
 
     def write(self, row: Row, due: Instant) -> None:

@@ -457,25 +457,31 @@ class Watching:
         """A room for somebody who polls: what changed since the cursor, or else a page of it."""
         link = self._link(view)
         frame = self.judge(view)
-        marked = write_cursor({link.shard: link.vectors[PRESENCE]}, mark=mark_of(frame))
+        mark, ours = mark_of(frame), link.vectors[PRESENCE]
         seen = read_cursor(cursor).get(link.shard)
-        since = self._resumption(view, seen, marked, now)
+        since = self._resumption(view, seen, None, now)
         answer = TopicAnswer(
             topic=view.name,
             quality=frame.quality,
             silent=frame.silent,
             as_of=min(
-                (at for at in (frame.as_of, self._silent_since(link)) if at is not None),
+                (at for at in (frame.as_of, link.silent_since) if at is not None),
                 default=None,
             ),
             entries=[],
             unreachable=frame.unreachable,
-            cursor=marked,
+            cursor=write_cursor({link.shard: ours}, mark=mark),
         )
         if since is not None and len(since.updates) + len(since.leaves) <= limit:
             check = check_of(entry.ref for entry in view.shown.values())
+            both = ours if seen is None else ours.merge(seen)
             return msgspec.structs.replace(
-                answer, entries=since.updates, leaves=since.leaves, resumed=True, check=check
+                answer,
+                entries=since.updates,
+                leaves=since.leaves,
+                resumed=True,
+                check=check,
+                cursor=write_cursor({link.shard: both}, mark=mark),
             )
         entries = view.page(limit + 1, after=after)
         refs = {entry.ref for entry in entries[:limit]}
@@ -485,12 +491,6 @@ class Watching:
             unreachable=[ref for ref in frame.unreachable if ref in refs],
             next=entries[limit - 1].ref if len(entries) > limit else None,
         )
-
-    def _silent_since(self, link: ShardLink) -> WallMs | None:
-        """Since when the first of those cannot be heard who may know better; None if all can."""
-        if link.cut_off:
-            return link.heard_wall
-        return min((*link.reach.zones.values(), *link.reach.origins.values()), default=None)
 
     def _doubt(self, link: ShardLink, row: Row) -> WallMs | None:
         """The time of the last sign of a row whose home or holder cannot be heard."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -17,7 +16,7 @@ from presence_actors.wire.identifiers import identifier
 from presence_actors.wire.native import CURSOR_CHARACTERS_MAX
 from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["Asked", "asked_of", "named_in", "users_of"]
+__all__ = ["Asked", "asked_of", "cursor_of", "named_in", "only", "users_of"]
 
 #: How long a poll may wait for news: less than proxies wait for an answer.
 WAIT_MS_MAX: Final = 55_000
@@ -40,19 +39,15 @@ def asked_of(query: MultiMapping[str], *, paged: bool, beside: tuple[str, ...] =
     Args:
         query: The parameters of the address.
         paged: Whether the answer may come in pages.
-        beside: Parameters that are not read here.
+        beside: Parameters that are not read here, and may come several times.
 
     Raises:
         FrameRefused: A parameter is unknown, comes twice, or has a value that it cannot have.
     """
     known = ("cursor", "wait", "max_staleness", *(("limit", "page") if paged else ()))
-    values = _once(query, known=known, beside=beside)
-    cursor = values.get("cursor")
-    if cursor is not None and len(cursor) > CURSOR_CHARACTERS_MAX:
-        raise FrameRefused(
-            ErrorCode.TOO_LONG,
-            f"cursor has {len(cursor)} characters; at most {CURSOR_CHARACTERS_MAX} are allowed",
-        )
+    only(query, known=(*beside, *known), repeated=beside)
+    values = {name: query[name] for name in known if name in query}
+    cursor = cursor_of(values.get("cursor"))
     if "wait" in values and cursor is None:
         raise FrameRefused(
             ErrorCode.BAD_FRAME,
@@ -99,18 +94,36 @@ def named_in(query: MultiMapping[str], parameter: str) -> list[str]:
     return [name for names in query.getall(parameter, []) for name in names.split(",")]
 
 
-def _once(
-    query: MultiMapping[str], *, known: tuple[str, ...], beside: tuple[str, ...]
-) -> Mapping[str, str]:
+def cursor_of(text: str | None, *, what: str = "cursor") -> str | None:
+    """A cursor, if it may be one.
+
+    Raises:
+        FrameRefused: It is longer than any.
+    """
+    if text is not None and len(text) > CURSOR_CHARACTERS_MAX:
+        raise FrameRefused(
+            ErrorCode.TOO_LONG,
+            f"{what} has {len(text)} characters; at most {CURSOR_CHARACTERS_MAX} are allowed",
+        )
+    return text
+
+
+def only(
+    query: MultiMapping[str], *, known: tuple[str, ...], repeated: tuple[str, ...] = ()
+) -> None:
+    """Nothing but these parameters, each once unless it may be repeated.
+
+    Raises:
+        FrameRefused: A parameter is unknown, or comes twice.
+    """
     for name in query:
-        if name not in known and name not in beside:
-            listed = ", ".join((*beside, *known))
+        if name not in known:
             raise FrameRefused(
-                ErrorCode.BAD_FRAME, f"no parameter {name[:40]!r} here; known are {listed}"
+                ErrorCode.BAD_FRAME,
+                f"no parameter {name[:40]!r} here; known are {', '.join(known)}",
             )
-        if name in known and len(query.getall(name)) > 1:
+        if name not in repeated and len(query.getall(name)) > 1:
             raise FrameRefused(ErrorCode.BAD_FRAME, f"the parameter {name} comes twice")
-    return {name: query[name] for name in known if name in query}
 
 
 def _duration(name: str, text: str, *, most: int | None = None) -> int:

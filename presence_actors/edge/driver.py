@@ -15,7 +15,7 @@ from typing import Final, Protocol, assert_never
 
 import msgspec
 
-from presence_actors.core.effects import Answer, CloseClient, Deliver, GatewayEffect, Send
+from presence_actors.core.effects import Answer, CloseClient, Deliver, GatewayEffect, Mark, Send
 from presence_actors.core.events import (
     ClientConnected,
     ClientDisconnected,
@@ -41,6 +41,7 @@ from presence_actors.core.vocabulary import (
     Identity,
     Ping,
     ServerMessage,
+    Sub,
 )
 from presence_actors.edge.admission import is_loopback
 from presence_actors.edge.asking import Asked
@@ -52,6 +53,7 @@ from presence_actors.edge.polls import Polls
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
 from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
+from presence_actors.wire.event_stream import mark_event
 from presence_actors.wire.native import closing_code
 from presence_actors.wire.phoenix import Introduction, Turn
 from presence_actors.wire.refusals import FrameRefused
@@ -212,6 +214,19 @@ class GatewayDriver:
         self._clients[client.id] = client
         self.counts["opened"] += 1
         self._await_introduction(client)
+        return client.id
+
+    def opened_watcher(
+        self, conn: Conn, *, adapter: Adapter, identity: Identity, address: str, sub: Sub
+    ) -> ConnectionId:
+        """A stream is open on which a client hears of this and cannot speak."""
+        client = Client(ConnectionId(next(self._ids)), conn, adapter=adapter, address=address)
+        client.pending = False
+        client.known = True
+        self._clients[client.id] = client
+        self.counts["opened"] += 1
+        self.host.post(ClientConnected(client.id, identity, watches_only=True))
+        self.host.post(ClientSent(client.id, sub))
         return client.id
 
     def received(self, connection: ConnectionId, frame: str | bytes) -> None:
@@ -450,6 +465,10 @@ class GatewayDriver:
                 self._deliver(effect)
             case Send():
                 self._send_peer(effect.to, effect.messages)
+            case Mark():
+                client = self._clients.get(effect.connection)
+                if client is not None and not client.leaving:
+                    self._gather(client, mark_event(effect.cursor))
             case CloseClient():
                 client = self._clients.get(effect.connection)
                 if client is not None:

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from presence_actors.core.ids import Namespace
-from presence_actors.core.vocabulary import ErrorCode
+from presence_actors.core.ids import UserId
+from presence_actors.core.vocabulary import ErrorCode, Identity
 from presence_actors.edge.admission import bearer
 from presence_actors.edge.asking import asked_of, users_of
 from presence_actors.edge.driver import GatewayDriver
+from presence_actors.edge.events import EventStreams
 from presence_actors.edge.tokens import DEFAULT_NAMESPACE, TokenRefused
 from presence_actors.errors import Unavailable
 from presence_actors.wire.identifiers import room_topic
@@ -25,6 +26,8 @@ from presence_actors.wire.refusals import FrameRefused
 __all__ = ["RestApi", "answer", "failure"]
 
 _ENCODER: Final = msgspec.json.Encoder()
+#: Whoever asks an open gateway without a token.
+_NOBODY: Final = UserId("")
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -86,9 +89,10 @@ def _too_stale(what: str, quality: str, as_of: int | None) -> web.Response:
 class RestApi:
     """The routes that answer with JSON."""
 
-    def __init__(self, driver: GatewayDriver, *, gateway_name: str) -> None:
+    def __init__(self, driver: GatewayDriver, *, gateway_name: str, ping_ms: int) -> None:
         self._driver = driver
         self._name = gateway_name
+        self._streams = EventStreams(driver, beat_ms=ping_ms)
 
     def routes(self) -> list[web.RouteDef]:
         """All of them."""
@@ -97,6 +101,7 @@ class RestApi:
             web.get("/readyz", self._readyz),
             web.get("/v1/topics/{topic}", self._guarded(self._topic)),
             web.get("/v1/users", self._guarded(self._users)),
+            web.get("/v1/events", self._guarded(self._events)),
             web.get("/v1/stats", self._guarded(self._stats)),
         ]
 
@@ -114,10 +119,16 @@ class RestApi:
             headers=None if ready else {"Retry-After": "1"},
         )
 
-    async def _topic(self, request: web.Request, namespace: Namespace) -> web.Response:
+    async def _events(self, request: web.Request, identity: Identity) -> web.StreamResponse:
+        full = self._driver.refusal(request.remote or "")
+        if full is not None:
+            raise Unavailable(what=full, where="the gateway", retry_after_ms=5_000)
+        return await self._streams.serve(request, identity)
+
+    async def _topic(self, request: web.Request, identity: Identity) -> web.Response:
         topic = room_topic(request.match_info["topic"])
         asked = asked_of(request.query, paged=True)
-        answered = await self._driver.query(namespace, [topic], [], asked)
+        answered = await self._driver.query(identity.namespace, [topic], [], asked)
         if not answered.topics:
             raise Unavailable(what="no answer", where=topic, retry_after_ms=1_000)
         (room,) = answered.topics
@@ -126,16 +137,17 @@ class RestApi:
         tag = _tag(msgspec.structs.replace(room, cursor=None))
         return _unless_known(request, room, tag if asked.cursor is None else None)
 
-    async def _users(self, request: web.Request, namespace: Namespace) -> web.Response:
+    async def _users(self, request: web.Request, identity: Identity) -> web.Response:
         asked = asked_of(request.query, paged=False, beside=("ids",))
-        answered = await self._driver.query(namespace, [], users_of(request.query), asked)
+        users = users_of(request.query)
+        answered = await self._driver.query(identity.namespace, [], users, asked)
         if answered.stale:
             oldest = min((user.as_of for user in answered.users if user.as_of), default=None)
             return _too_stale("the users", "partial" if oldest else "starting", oldest)
         body = {"users": answered.users, "cursor": answered.cursor}
         return _unless_known(request, body, _tag(answered.users))
 
-    async def _stats(self, _request: web.Request, _namespace: Namespace) -> web.Response:
+    async def _stats(self, _request: web.Request, _identity: Identity) -> web.Response:
         driver = self._driver
         return answer(
             {
@@ -150,13 +162,13 @@ class RestApi:
         )
 
     def _guarded(
-        self, handler: Callable[[web.Request, Namespace], Awaitable[web.Response]]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        self, handler: Callable[[web.Request, Identity], Awaitable[web.StreamResponse]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The handler, for whoever has a token; every refusal turned into JSON."""
 
-        async def guarded(request: web.Request) -> web.Response:
+        async def guarded(request: web.Request) -> web.StreamResponse:
             try:
-                return await handler(request, self._namespace(request))
+                return await handler(request, self._identity(request))
             except TokenRefused as refused:
                 return failure(
                     401, refused.code, refused.message, headers={"WWW-Authenticate": "Bearer"}
@@ -175,10 +187,10 @@ class RestApi:
 
         return guarded
 
-    def _namespace(self, request: web.Request) -> Namespace:
+    def _identity(self, request: web.Request) -> Identity:
         token = bearer(request.headers.get("Authorization"))
         if token is not None:
-            return self._driver.verifier.verify(token).namespace
+            return self._driver.verifier.verify(token)
         if self._driver.verifier.is_open:
-            return DEFAULT_NAMESPACE
+            return Identity(DEFAULT_NAMESPACE, _NOBODY)
         raise TokenRefused(ErrorCode.UNAUTHORIZED, "give a token: Authorization: Bearer TOKEN")

@@ -83,7 +83,7 @@ class EdgeServer:
         self._ping_ms = ping_ms
         self._adapter = NativeAdapter()
         self._phoenix = PhoenixEndpoint(driver, ping_ms=ping_ms)
-        self._name = gateway_name
+        self._rest = RestApi(driver, gateway_name=gateway_name, ping_ms=ping_ms)
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
 
@@ -108,7 +108,7 @@ class EdgeServer:
                 *page_routes(),
             ]
         )
-        application.add_routes(RestApi(self._driver, gateway_name=self._name).routes())
+        application.add_routes(self._rest.routes())
         application.on_response_prepare.append(_hide_server)
         self._runner = web.AppRunner(
             application,

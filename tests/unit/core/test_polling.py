@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from presence_actors.core.cursors import mark_of, read_mark, write_cursor
+from crdt import Origin, Stamp, VersionVector
+from presence_actors.core.cursors import mark_of, read_cursor, read_mark, write_cursor
 from presence_actors.core.effects import Answer, GatewayEffect, TopicAnswer
 from presence_actors.core.events import QueryReceived
 from presence_actors.core.ids import RequestId, SessionId, UserId, ZoneId
@@ -335,3 +336,17 @@ def test_what_is_not_known_at_all_is_older_than_anything() -> None:
     query = QueryReceived(RequestId(2), "default", [], [UserId("bob")], max_staleness_ms=3_600_000)
     (user,) = answers(stage.happens(query) + stage.passes(KNOBS.snapshot_wait_ms))
     assert user.stale
+
+
+def test_the_cursor_of_a_difference_does_not_fall_behind_what_was_seen_elsewhere() -> None:
+    """Else another gateway would not know that its bearer may know entries that it does not."""
+    stage = Stage()
+    knows_lobby(stage)
+    elsewhere = VersionVector({Origin("a/w9/01"): Stamp(7)})
+    for request, cursor in enumerate((write_cursor({SHARD: elsewhere}), None)):
+        answer = asks_for_lobby(stage, request=request, cursor=cursor)
+        assert answer is not None
+        (room,) = answer.topics
+        seen = read_cursor(room.cursor)[SHARD]
+        assert room.resumed is (cursor is not None)
+        assert seen.dominates(elsewhere) is room.resumed
