@@ -85,9 +85,14 @@ def note_news(scene: Scene, memory: ReaderMemory) -> None:
 
 
 def i6_readers_never_go_back(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
-    """What a reader has seen of an entry never gives way to something older."""
-    del scene
+    """What a reader has seen of an entry never gives way to something older.
+
+    Who comes back in a storm may come to a replica that knows less, and is counted anew.
+    """
     for watcher, at_ms, event in memory.news:
+        if isinstance(event, WelcomeHappened) and scene.calm_ms < scene.plan.quiet_ms // 4:
+            for place in [place for place in memory.newest if place[0] == watcher.number]:
+                del memory.newest[place]
         if not isinstance(event, JoinHappened | UpdateHappened):
             continue
         entry = event.entry

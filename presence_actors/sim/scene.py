@@ -167,7 +167,7 @@ class Scene:
     def known_since_ms(self, told_ms: int) -> int:
         """When what was told then may have been so already: news are late in a storm."""
         weather = self.weather
-        if told_ms <= weather.calm_since_ms:
+        if told_ms <= weather.calm_since_ms + self.plan.quiet_ms // 4:
             told_ms = min(told_ms, weather.storm_since_ms)
         return told_ms - _SETTLES_MS
 
