@@ -117,10 +117,12 @@ bench-sim: $(STAMP)  ## how much faster than real time the simulated world runs 
 	$(BIN)/python -m benchmarks.bench_sim $(ARGS)
 
 # In an environment of its own, so that the tool that resolves does not end up in what it resolves.
+# With extras: pip 23 takes `coverage==X` and `coverage[toml]>=Y` for two packages, and refuses the
+# second as soon as there is a newer release than X.
 lock: $(STAMP)  ## resolve pyproject.toml into requirements.lock anew (ARGS="--upgrade")
 	$(BIN)/python -m venv build/lock
 	build/lock/bin/python -m pip install $(PIP_OPTIONS) pip-tools
-	build/lock/bin/pip-compile --quiet --extra dev --extra bench --generate-hashes --strip-extras --no-header \
+	build/lock/bin/pip-compile --quiet --extra dev --extra bench --generate-hashes --no-strip-extras --no-header \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	  --output-file requirements.lock $(ARGS) pyproject.toml
 
