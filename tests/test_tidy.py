@@ -338,7 +338,7 @@ def test_the_lock_pins_each_package_by_hash_and_names_no_source() -> None:
     broken = [
         block.splitlines()[0]
         for block in requirements
-        if not re.match(r"[\w.-]+==\S+", block) or "--hash=sha256:" not in block
+        if not re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+", block) or "--hash=sha256:" not in block
     ]
     broken += [line for line in lock.splitlines() if "://" in line or "index" in line]
     assert not report(broken)
