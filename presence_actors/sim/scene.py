@@ -105,9 +105,10 @@ class Scene:
         return self._held_by.get(life.number)
 
     def watchers(self) -> Iterator[Life]:
-        """Devices that look on, and can be heard."""
+        """Devices that look on, and can be heard; once the core is healed, those in it."""
+        names = self.plan.hosts if self.healed_ms is None else self.plan.core
         for life in self.history.lives:
-            if life.persona.watches and life.is_up:
+            if life.persona.watches and life.is_up and self.gateway_of(life) in names:
                 yield life
 
     def shard_of(self, topic: str) -> ShardId:
