@@ -9,6 +9,8 @@ from functools import cache
 
 import pytest
 
+from presence_actors.sim.swarm import SCENARIOS
+from presence_actors.sim.topologies import TOPOLOGIES
 from tests.project_files import ROOT, markdown_files, name_of, python_files, report, text_of
 from tests.stories.stories import STORIES
 from tests.stories.zone_stories import ZONE_STORIES
@@ -64,6 +66,9 @@ def test_each_test_and_story_that_a_document_names_exists() -> None:
         ("README.md", "What it promises"),
         ("ARCHITECTURE.md", "Invariants"),
         ("docs/failure-model.md", "Faults"),
+        ("docs/failure-model.md", "Known bugs of peers"),
+        ("docs/failure-model.md", "Counterexamples of the design"),
+        ("docs/failure-model.md", "The fault matrix"),
     ],
 )
 def test_each_promise_names_what_checks_it(document: str, heading: str) -> None:
@@ -76,6 +81,16 @@ def test_each_promise_names_what_checks_it(document: str, heading: str) -> None:
         if not (NAMED_TEST.search(cells[-1]) or NAMED_STORY.search(cells[-1]))
     ]
     assert not report(broken)
+
+
+def test_the_scenarios_and_topologies_that_are_named_exist() -> None:
+    """Each row of the fault matrix can be asked for by the option that it shows."""
+    text = text_of(ROOT / "docs/failure-model.md")
+    scenarios = set(re.findall(r"`--scenario ([a-z-]+)`", text))
+    topologies = set(re.findall(r"`--topology ([a-z-]+)`", text))
+    assert scenarios
+    assert topologies
+    assert (scenarios - set(SCENARIOS), topologies - set(TOPOLOGIES)) == (set(), set())
 
 
 def test_the_map_of_the_code_names_each_module_and_no_other() -> None:
