@@ -10,7 +10,7 @@ import pytest
 from presence_actors.config import ClusterConfig
 from presence_actors.core import gossip
 from presence_actors.core.messages import PRESENCE
-from presence_actors.core.vocabulary import Quality, UserStatus
+from presence_actors.core.vocabulary import Bye, Quality, UserStatus
 from presence_actors.sim.world import World
 from tests.simulation.short_knobs import ALL_OVER_MS, KNOBS
 from tests.simulation.steering import (
@@ -63,6 +63,34 @@ def test_two_full_replicas_that_meet_first_end_with_all_of_both(
     world.heal()
     world.run(2_000)
     assert [len(live_rows(world, worker, ROOM)) for worker in (0, 1)] == [left + right] * 2
+    assert agree(world)
+
+
+def test_each_coming_and_going_passes_a_triangle_with_one_cut_edge() -> None:
+    """Whoever comes and goes at one end is seen to do so at the other, step by step (P2).
+
+    ```
+    w0 --X-- w2        w0 -- w1 -- w2: + user0, + user1, - user0, + user2, - user1 ...
+    ```
+    """
+    world = small_world(workers=3, gateways=3)
+    place(world, {0: 0, 1: 1, 2: 2})
+    watcher = watch(world, [0])
+    world.cut([W[0]], [W[2]])
+    world.run(KNOBS.unreachable_after_ms)
+    last = arrive(world, "user0", [2])
+    for number in range(1, 6):
+        client = arrive(world, f"user{number}", [2])
+        world.run(300)
+        assert in_room(watcher) == [f"user{number - 1}", f"user{number}"]
+        last.ask(Bye())
+        world.run(300)
+        assert in_room(watcher) == [f"user{number}"]
+        last = client
+    world.heal()
+    world.run(1_000)
+    assert leaves(watcher) == [(f"user{number}", "left") for number in range(5)]
+    assert in_room(watcher) == ["user5"]
     assert agree(world)
 
 

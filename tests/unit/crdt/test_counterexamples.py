@@ -163,6 +163,38 @@ def test_a_lost_delta_is_not_covered_by_the_next() -> None:
     assert (receiver.rows_total, receiver.vector) == (0, NOTHING)
 
 
+@pytest.mark.parametrize("every", [2, 3, 5, 7])
+@pytest.mark.parametrize("lost", range(7))
+def test_the_loss_of_one_delta_of_every_few_claims_nothing(every: int, lost: int) -> None:
+    """Wherever one of every few deltas is lost, the vector covers only what is there.
+
+    ::
+
+        a  --1--2--X--4--5--X--7-->   what follows a loss is refused, and comes with the repair
+    """
+    rows = [write(A, n + 1, key=("room:lobby", f"user{n}", "s")) for n in range(14)]
+    presences = new_map()
+    refused = 0
+    for number, row in enumerate(rows):
+        if number % every == lost % every:
+            continue
+        sent = delta(vector(a=number), vector(a=number + 1), row)
+        try:
+            presences.apply(sent, wall_ms=WALL_MS)
+        except BaseNotSeen:
+            refused += 1
+        assert all(
+            presences.get(other.key) == other
+            for other in rows
+            if other.stamp <= presences.vector[A]
+        )
+    assert refused
+    seen = int(presences.vector[A])
+    repair = delta(vector(a=seen), vector(a=len(rows)), *rows[seen:])
+    presences.apply(repair, wall_ms=WALL_MS)
+    assert all(presences.get(row.key) == row for row in rows)
+
+
 def test_a_row_that_comes_to_be_covered_takes_a_new_place_in_the_log() -> None:
     """Else a peer that got to the same vector by another way is told that it has seen the row.
 
