@@ -319,7 +319,7 @@ class Client extends Source {
     return new Promise((resolve, reject) => {
       if (this.ended) reject(new PresenceError(this.ended))
       else if (this.#flights.size >= WAITING_MAX) {
-        reject(new PresenceError({ code: "too_many", message: "too many requests wait" }))
+        reject(new PresenceError({ code: "too_many", message: "too many requests" }))
       } else this.#launch(frame, [{ resolve, reject }])
     })
   }
@@ -354,7 +354,7 @@ class Client extends Source {
     const mine = (handle) => (event) => {
       if (socket === this.#socket) handle(event)
     }
-    this.#timer = setTimeout(mine(() => this.#giveUp("no welcome in time")), GREETING_MS)
+    this.#timer = setTimeout(mine(() => this.#giveUp("no welcome")), GREETING_MS)
     socket.onopen = mine(() => this.#greet(socket))
     socket.onmessage = mine(({ data }) => this.#hear(JSON.parse(data)))
     socket.onclose = mine(({ code, reason }) => this.#lost(code, reason))
@@ -437,7 +437,7 @@ class Client extends Source {
     clearTimeout(this.#timer)
     const { heartbeat_ms: every, lease_ms: lease } = this.welcome
     this.#timer = setTimeout(() => {
-      if (Date.now() - this.#heardAt >= lease) this.#giveUp(`nothing heard for ${lease} ms`)
+      if (Date.now() - this.#heardAt >= lease) this.#giveUp("nothing heard in time")
       else this.#say({ type: "ping", t: Date.now() })
     }, every * (0.8 + 0.4 * this.#options.random()))
   }
