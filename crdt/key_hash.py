@@ -13,7 +13,7 @@ Two keys with one hash are refused where they meet (`crdt.errors.KeyCollision`),
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,9 @@ Words: TypeAlias = tuple[int, int]
 
 _SECRET_SIZE_MAX: Final = 64
 _HALF_SIZE: Final = 8
+#: Of the derived secret, and what sets it apart from any other use of the one it is derived from.
+_DERIVED_SIZE: Final = 32
+_LABEL: Final = b"crdt key hash 1"
 #: Hashes remembered; a key is looked up several times on its way through a replica.
 _REMEMBERED_MAX: Final = 8192
 
@@ -62,6 +65,16 @@ class KeyHasher:
         self._entry_hash = blake2b(key=secret, digest_size=_HALF_SIZE, person=b"entry")
         self._topics: dict[str, int] = {}
         self._words: dict[Key, Words] = {}
+
+    @classmethod
+    def derived_from(cls, secret: bytes) -> Self:
+        """The hash under a secret that is derived from one of another use, of any length.
+
+        Whoever shares that one hashes alike, and neither of the two has to be sent.  What is
+        derived, and its fingerprint, tell nothing of it.
+        """
+        root = secret if len(secret) <= _SECRET_SIZE_MAX else blake2b(secret).digest()
+        return cls(blake2b(_LABEL, key=root, digest_size=_DERIVED_SIZE).digest())
 
     def topic_word(self, topic: str) -> int:
         """The first half of the hash of every key of a topic."""

@@ -6,7 +6,7 @@ decides is the same object that a cluster runs; the driver is `post` and `run`.
     python examples/write_a_driver.py
 """
 
-from crdt import Origin, Row, Rows, Stamp, VersionVector
+from crdt import KeyHasher, Origin, Row, Rows, Stamp, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core import events
 from presence_actors.core.epochs import entry_epoch
@@ -17,11 +17,11 @@ from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.values import EntryStatus, EntryValue, encode_value, pack_status
 
 SHARD, TOPIC, GATEWAY = ShardId(0), Topic("default/room:lobby"), NodeId("a/g0/01")
-W0, W1 = NodeName("a/w0"), NodeName("a/w1")
+W0, W1, KEYS = NodeName("a/w0"), NodeName("a/w1"), KeyHasher(b"secret of the cluster")
 nodes = {W0: NodeId("a/w0/01"), W1: NodeId("a/w1/01")}
 time = Now(Instant(0), WallMs(1_700_000_000_000))
 replicas = {
-    name: ReplicaMachine(node, SHARD, replicas=2, knobs=Knobs(), first=True, now=time)
+    name: ReplicaMachine(node, SHARD, replicas=2, knobs=Knobs(), hasher=KEYS, first=True, now=time)
     for name, node in nodes.items()
 }
 

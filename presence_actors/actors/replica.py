@@ -2,6 +2,7 @@
 
 import asyncio
 
+from crdt import KeyHasher
 from presence_actors.actors.directory import Description, Directory, Inspection, Seat
 from presence_actors.actors.place import is_restarted, link_host, ray_node
 from presence_actors.actors.process import Process, end_process, end_with, log_to_stderr
@@ -26,6 +27,7 @@ class ReplicaActor:
             shards=config.shards,
             replicas=config.replicas,
             knobs=config.knobs,
+            hasher=KeyHasher.derived_from(settings.link_secret.value),
             # A zone that joins others has something to learn before it may speak of absence.
             first=first and not is_restarted() and not config.join,
             now=self._process.born,

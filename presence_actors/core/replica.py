@@ -22,6 +22,7 @@ from crdt import (
     REMOVED,
     Changes,
     Delta,
+    KeyHasher,
     LWWMap,
     Origin,
     Row,
@@ -90,14 +91,22 @@ class ReplicaMachine:
     """Decides for one replica of one shard; never acts."""
 
     def __init__(
-        self, node: NodeId, shard: ShardId, *, replicas: int, knobs: Knobs, first: bool, now: Now
+        self,
+        node: NodeId,
+        shard: ShardId,
+        *,
+        replicas: int,
+        knobs: Knobs,
+        hasher: KeyHasher,
+        first: bool,
+        now: Now,
     ) -> None:
         self._node = node
         self._origin = Origin(node)
         self._shard = shard
         self._replicas = replicas
         self._knobs = knobs
-        self._store = ShardStore(node, horizon=horizon_of(knobs))
+        self._store = ShardStore(node, horizon=horizon_of(knobs), hasher=hasher)
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
         self._holders = HolderBook()

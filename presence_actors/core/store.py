@@ -8,7 +8,6 @@ intents and last-seen records have no tombstones and are kept.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
@@ -60,14 +59,11 @@ def horizon_of(knobs: Knobs) -> Horizon:
 class ShardStore:
     """The presence map and the durable map of one shard."""
 
-    def __init__(self, node: NodeId, *, horizon: Horizon) -> None:
+    def __init__(self, node: NodeId, *, horizon: Horizon, hasher: KeyHasher) -> None:
         self._origin = Origin(node)
         self._horizon = horizon
         self._drift_ms_max = drift_ms_max = horizon.drift_ms_max
         self.clock = HybridClock(drift_ms_max=drift_ms_max)
-        # Clients choose keys: without a secret they could choose two with one hash. The hashes stay
-        # in this process, since gossip carries full keys, so what is random in its id will do.
-        hasher = KeyHasher(hashlib.blake2b(node.encode(), digest_size=32).digest())
         self.maps = (
             LWWMap(drift_ms_max=drift_ms_max, hasher=hasher),
             LWWMap(drift_ms_max=drift_ms_max, hasher=hasher),

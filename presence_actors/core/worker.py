@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crdt import KeyHasher
 from presence_actors.config import Knobs
 from presence_actors.core.effects import Dial, ReplicaEffect, Send, WorkerEffect
 from presence_actors.core.events import (
@@ -44,9 +45,19 @@ class WorkerMachine:
     """All replicas of one worker."""
 
     def __init__(
-        self, node: NodeId, *, shards: int, replicas: int, knobs: Knobs, first: bool, now: Now
+        self,
+        node: NodeId,
+        *,
+        shards: int,
+        replicas: int,
+        knobs: Knobs,
+        hasher: KeyHasher,
+        first: bool,
+        now: Now,
     ) -> None:
         self._node = node
+        #: That of the whole cluster: replicas tell each other keys by their hashes.
+        self._hasher = hasher
         self._shards = shards
         self._replication = replicas
         self._knobs = knobs
@@ -128,6 +139,7 @@ class WorkerMachine:
                     shard,
                     replicas=self._replication,
                     knobs=self._knobs,
+                    hasher=self._hasher,
                     first=self._first,
                     now=now,
                 )

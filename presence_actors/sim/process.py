@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from crdt import KeyHasher
 from presence_actors.config import ClusterConfig
 from presence_actors.core.events import GatewayEvent, WorkerEvent
 from presence_actors.core.gateway import GatewayMachine
@@ -17,6 +18,8 @@ from presence_actors.sim.client import Client
 __all__ = ["Process", "Zombies", "new_machine"]
 
 _HALF: Final = 0.5
+#: Of every simulated cluster.
+_LINK_SECRET: Final = bytes(range(32))
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ def new_machine(
             shards=config.shards,
             replicas=config.replicas,
             knobs=config.knobs,
+            hasher=KeyHasher.derived_from(_LINK_SECRET),
             first=first,
             now=now,
         )

@@ -17,6 +17,7 @@ import secrets
 import sys
 from typing import Final, Self
 
+from crdt import KeyHasher
 from presence_actors.config import Knobs
 from presence_actors.core.effects import Send, WorkerEffect
 from presence_actors.core.events import (
@@ -41,6 +42,7 @@ __all__ = ["SmallCluster"]
 
 _SHARDS: Final = 4
 _CLOCK: Final = SystemClock()
+_HASHER: Final = KeyHasher.derived_from(b"the secret of a small cluster")
 
 #: Lives of gateways and clients that a test can wait for.
 QUICK: Final = Knobs(
@@ -123,6 +125,7 @@ class SmallCluster:
             shards=_SHARDS,
             replicas=replicas,
             knobs=self._knobs,
+            hasher=_HASHER,
             first=True,
             now=_CLOCK.now(),
         )

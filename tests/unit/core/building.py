@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from crdt import Delta, LWWMap, Origin, Row, Rows, Stamp, VersionVector
+from crdt import Delta, KeyHasher, LWWMap, Origin, Row, Rows, Stamp, VersionVector
 from crdt.hlc import pack_stamp
 from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import NodeId, NodeName, SessionId, ShardId, Topic, UserId
@@ -24,6 +24,7 @@ from presence_actors.core.values import (
 __all__ = [
     "G0",
     "G1",
+    "HASHER",
     "LOBBY",
     "NOTHING",
     "SHARD",
@@ -51,6 +52,8 @@ WALL: Final = 1_000_000
 SHARD: Final = ShardId(0)
 LOBBY: Final = Topic("default/room:lobby")
 NOTHING: Final = VersionVector()
+#: That of the cluster.
+HASHER: Final = KeyHasher(b"of the cluster")
 
 
 def life(name: str, number: int = 1) -> NodeId:
@@ -164,7 +167,7 @@ def delta_of(
 
 def map_of(*rows: Row, drift_ms_max: int = 1_000_000) -> LWWMap:
     """A map that has seen these rows."""
-    found = LWWMap(drift_ms_max=drift_ms_max)
+    found = LWWMap(drift_ms_max=drift_ms_max, hasher=HASHER)
     if rows:
         found.apply(delta_of(*rows), wall_ms=WALL)
     return found

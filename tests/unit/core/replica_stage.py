@@ -28,7 +28,7 @@ from presence_actors.core.messages import (
     Segment,
 )
 from presence_actors.core.replica import ReplicaMachine
-from tests.unit.core.building import G0, NOTHING, SHARD, W0, W1, at, delta_of, unstamped
+from tests.unit.core.building import G0, HASHER, NOTHING, SHARD, W0, W1, at, delta_of, unstamped
 
 __all__ = ["KNOBS", "Said", "Stage", "attach", "bodies", "detached", "gossip", "operations"]
 
@@ -46,7 +46,13 @@ class Stage:
         self.at = 0
         self.node = node
         self.machine = ReplicaMachine(
-            node, SHARD, replicas=1 + len(peers), knobs=KNOBS, first=first, now=at(0)
+            node,
+            SHARD,
+            replicas=1 + len(peers),
+            knobs=KNOBS,
+            hasher=HASHER,
+            first=first,
+            now=at(0),
         )
         self._sequences: dict[NodeId, int] = {}
         names = [name_of(node), *map(name_of, peers)]

@@ -13,6 +13,7 @@ from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.store import ShardStore, horizon_of
 from presence_actors.errors import InvariantBroken
 from tests.unit.core.building import (
+    HASHER,
     NOTHING,
     W0,
     W1,
@@ -34,7 +35,7 @@ DRIFT_MS = HORIZON.drift_ms_max
 
 def store() -> ShardStore:
     """The store of W0, with nothing in it."""
-    return ShardStore(W0, horizon=HORIZON)
+    return ShardStore(W0, horizon=HORIZON, hasher=HASHER)
 
 
 # --- writing
@@ -187,7 +188,7 @@ def test_an_old_life_of_a_peer_is_not_waited_for_once_a_new_one_is_heard_through
 
 def test_a_promise_makes_silence_tell() -> None:
     """An idle origin is heard by its promises: rows or not, in both maps."""
-    theirs = ShardStore(W1, horizon=HORIZON)
+    theirs = ShardStore(W1, horizon=HORIZON, hasher=HASHER)
     theirs.promise(at(5_000))
     mine = store()
     mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))

@@ -32,7 +32,7 @@ from presence_actors.core.messages import (
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.worker import WorkerMachine
 from presence_actors.errors import InvariantBroken
-from tests.unit.core.building import G0, NOTHING, W0, W1, W2, at, entry, stamp, unstamped
+from tests.unit.core.building import G0, HASHER, NOTHING, W0, W1, W2, at, entry, stamp, unstamped
 
 KNOBS = Knobs()
 SHARDS = 4
@@ -47,7 +47,15 @@ def cluster(*nodes: NodeId) -> ClusterChanged:
 
 def worker(*, replicas: int = 1, first: bool = True) -> WorkerMachine:
     """The worker W0, before it knows of the cluster."""
-    return WorkerMachine(W0, shards=SHARDS, replicas=replicas, knobs=KNOBS, first=first, now=at(0))
+    return WorkerMachine(
+        W0,
+        shards=SHARDS,
+        replicas=replicas,
+        knobs=KNOBS,
+        hasher=HASHER,
+        first=first,
+        now=at(0),
+    )
 
 
 def alone(*, first: bool = True) -> WorkerMachine:

@@ -58,3 +58,17 @@ def test_a_secret_that_is_too_long_is_refused() -> None:
     """It would be cut, and two different ones be the same."""
     with pytest.raises(CrdtError, match="65 bytes"):
         KeyHasher(bytes(65))
+
+
+def test_replicas_that_share_a_secret_of_another_use_hash_alike() -> None:
+    """Whatever its length; what is derived is neither that secret nor its own derivation."""
+    long = bytes(range(256))
+    for secret in (b"", b"of the links", long):
+        one = KeyHasher.derived_from(secret)
+        assert one.words_of(KEY) == KeyHasher.derived_from(secret).words_of(KEY)
+        assert one.fingerprint == KeyHasher.derived_from(secret).fingerprint
+    secrets = (b"of the links", b"of the Links", long, long[:64])
+    hashers = [KeyHasher.derived_from(secret) for secret in secrets]
+    hashers += [KeyHasher(b"of the links"), KeyHasher(long[:64])]
+    assert len({hasher.words_of(KEY) for hasher in hashers}) == len(hashers)
+    assert len({hasher.fingerprint for hasher in hashers}) == len(hashers)
