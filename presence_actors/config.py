@@ -141,6 +141,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     link_port: int = 0
     #: `HOST:PORT` of peer links of workers of other zones, to join them; any of them will do.
     join: list[str] = []
+    #: Whether reading over HTTP wants the token of an app server, with the scope for it.
+    reads_need_scope: bool = False
     #: Whether faults may be injected into peer links; loopback only.
     faults: bool = False
     knobs: Knobs = Knobs()

@@ -46,6 +46,7 @@ class GatewayActor:
             host=config.host,
             port=port,
             allowed_origins=settings.allowed_origins,
+            reads_need_scope=config.reads_need_scope,
             gateway_name=seat.node_name,
             ping_ms=config.knobs.heartbeat_ms,
         )

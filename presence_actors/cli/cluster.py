@@ -112,6 +112,9 @@ def up(  # noqa: PLR0913  # each is an option
     origin: Annotated[
         list[str] | None, typer.Option(help="A web origin that may connect; repeat.")
     ] = None,
+    reads_need_scope: Annotated[
+        bool, typer.Option("--reads-need-scope", help="Over HTTP only app servers may read.")
+    ] = False,
     knob: Annotated[list[str] | None, typer.Option(help="name=value; repeat.")] = None,
     wait: Annotated[bool, typer.Option(help="Return once it is ready.")] = True,
 ) -> None:
@@ -127,6 +130,7 @@ def up(  # noqa: PLR0913  # each is an option
         link_host=link_host or ("127.0.0.1" if address is None else "node"),
         link_port=link_port,
         join=join or [],
+        reads_need_scope=reads_need_scope,
         faults=faults,
         knobs=knobs_of(knob or []),
     ).check()

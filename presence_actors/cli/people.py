@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -23,6 +23,7 @@ from presence_actors.errors import ConfigError, PresenceError, Unavailable, Usag
 
 if TYPE_CHECKING:
     from presence_actors.client import Event, EventStream, PresenceClient
+    from presence_actors.core.policy import Scope
 
 _KEY_VARIABLE: Final = "PRESENCE_JWT_KEY"
 _URL_VARIABLE: Final = "PRESENCE_URL"
@@ -208,24 +209,46 @@ def token(
     ttl: Annotated[str, typer.Option(help="How long it is good.")] = "1h",
     namespace: Namespace = "default",
     key_file: KeyFile = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="For an app server: read, kick, intent or publish; repeat."),
+    ] = None,
 ) -> None:
-    """Print a token for a user, signed with the gateways' key."""
+    """Print a token for a user, or with scopes for an app server, signed with the gateways' key."""
     ttl_ms = parse_duration("--ttl", ttl)
+    scopes = [_scope(word) for word in scope or []]
     if _key(key_file) is None:
         _err.print(
             f"without a key (${_KEY_VARIABLE} or --key-file): good at an open gateway on this "
             "machine only"
         )
-    print(_minted(user, key_file, namespace, ttl_ms=ttl_ms))  # noqa: T201  # for `$(...)`
+    print(_minted(user, key_file, namespace, ttl_ms=ttl_ms, scopes=scopes))  # noqa: T201  # for `$(...)`
 
 
 # --- who one is ---------------------------------------------------------------------------------
 
 
-def _minted(user: str, key_file: Path | None, namespace: str, *, ttl_ms: int = 3_600_000) -> str:
+def _minted(
+    user: str,
+    key_file: Path | None,
+    namespace: str,
+    *,
+    ttl_ms: int = 3_600_000,
+    scopes: Sequence[Scope] = (),
+) -> str:
     from presence_actors.edge.tokens import mint
 
-    return mint(user, key=_key(key_file), ttl_ms=ttl_ms, namespace=namespace)
+    return mint(user, key=_key(key_file), ttl_ms=ttl_ms, namespace=namespace, scopes=scopes)
+
+
+def _scope(word: str) -> Scope:
+    from presence_actors.core.policy import Scope
+
+    short = {scope.value.partition(":")[2]: scope for scope in Scope}
+    found = short.get(word.removeprefix("presence:"))
+    if found is None:
+        raise UsageError(f"--scope {word!r}", remedy=f"give one of {', '.join(short)}")
+    return found
 
 
 def _key(key_file: Path | None) -> bytes | None:

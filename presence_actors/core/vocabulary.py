@@ -15,6 +15,7 @@ import msgspec
 
 from presence_actors.core.ids import Namespace, SessionId, UserId
 from presence_actors.core.instants import WallMs
+from presence_actors.core.policy import Scope
 from presence_actors.core.values import Meta
 
 __all__ = [
@@ -57,6 +58,8 @@ class Identity(msgspec.Struct, frozen=True):
     user: UserId
     #: When the token ends, or None.
     expires: WallMs | None = None
+    #: What it may do to others; nobody but an app server has any.
+    scopes: tuple[Scope, ...] = ()
 
 
 class ErrorCode(enum.StrEnum):

@@ -6,48 +6,20 @@ Errors are ``{"code": ..., "message": ...}`` with the same codes as on the WebSo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from presence_actors.core.ids import UserId
 from presence_actors.core.vocabulary import ErrorCode, Identity
-from presence_actors.edge.admission import bearer
+from presence_actors.edge.answers import HEADERS, answer, encode, failure
 from presence_actors.edge.asking import asked_of, users_of
+from presence_actors.edge.door import Door
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.events import EventStreams
-from presence_actors.edge.tokens import DEFAULT_NAMESPACE, TokenRefused
 from presence_actors.errors import Unavailable
 from presence_actors.wire.identifiers import room_topic
-from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["RestApi", "answer", "failure"]
-
-_ENCODER: Final = msgspec.json.Encoder()
-#: Whoever asks an open gateway without a token.
-_NOBODY: Final = UserId("")
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-def answer(
-    body: object, *, status: int = 200, headers: dict[str, str] | None = None
-) -> web.Response:
-    """A JSON answer that no cache keeps."""
-    return web.Response(
-        status=status,
-        body=_ENCODER.encode(body),
-        content_type="application/json",
-        headers={**_HEADERS, **(headers or {})},
-    )
-
-
-def failure(
-    status: int, code: str, message: str, *, headers: dict[str, str] | None = None
-) -> web.Response:
-    """A refusal: a code for programs and a sentence for people."""
-    return answer({"code": code, "message": message}, status=status, headers=headers)
 
 
 def _tag(body: object) -> str:
@@ -55,7 +27,7 @@ def _tag(body: object) -> str:
 
     A weak one, since the cursors beside what is seen differ from one gateway to the other.
     """
-    return f'W/"{hashlib.blake2b(_ENCODER.encode(body), digest_size=12).hexdigest()}"'
+    return f'W/"{hashlib.blake2b(encode(body), digest_size=12).hexdigest()}"'
 
 
 def _unless_known(request: web.Request, body: object, tag: str | None) -> web.Response:
@@ -68,7 +40,7 @@ def _unless_known(request: web.Request, body: object, tag: str | None) -> web.Re
     if known.strip() == "*" or any(
         one.strip().removeprefix("W/") == opaque for one in known.split(",")
     ):
-        return web.Response(status=304, headers={**_HEADERS, **headers})
+        return web.Response(status=304, headers={**HEADERS, **headers})
     return answer(body, headers=headers)
 
 
@@ -87,10 +59,20 @@ def _too_stale(what: str, quality: str, as_of: int | None) -> web.Response:
 
 
 class RestApi:
-    """The routes that answer with JSON."""
+    """The routes that answer with JSON.
 
-    def __init__(self, driver: GatewayDriver, *, gateway_name: str, ping_ms: int) -> None:
+    Args:
+        driver: What is asked.
+        gateway_name: What this gateway calls itself.
+        ping_ms: How often a silent stream of events gives a sign of life.
+        reads_need_scope: Whether only app servers may read, by `Scope.READ`.
+    """
+
+    def __init__(
+        self, driver: GatewayDriver, *, gateway_name: str, ping_ms: int, reads_need_scope: bool
+    ) -> None:
         self._driver = driver
+        self._door = Door(driver.verifier, reads_need_scope=reads_need_scope)
         self._name = gateway_name
         self._streams = EventStreams(driver, beat_ms=ping_ms)
 
@@ -99,10 +81,10 @@ class RestApi:
         return [
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
-            web.get("/v1/topics/{topic}", self._guarded(self._topic)),
-            web.get("/v1/users", self._guarded(self._users)),
-            web.get("/v1/events", self._guarded(self._events)),
-            web.get("/v1/stats", self._guarded(self._stats)),
+            web.get("/v1/topics/{topic}", self._door.reading(self._topic)),
+            web.get("/v1/users", self._door.reading(self._users)),
+            web.get("/v1/events", self._door.reading(self._events)),
+            web.get("/v1/stats", self._door.reading(self._stats)),
         ]
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -160,37 +142,3 @@ class RestApi:
                 "machine": driver.inspect(),
             }
         )
-
-    def _guarded(
-        self, handler: Callable[[web.Request, Identity], Awaitable[web.StreamResponse]]
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """The handler, for whoever has a token; every refusal turned into JSON."""
-
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            try:
-                return await handler(request, self._identity(request))
-            except TokenRefused as refused:
-                return failure(
-                    401, refused.code, refused.message, headers={"WWW-Authenticate": "Bearer"}
-                )
-            except FrameRefused as refused:
-                status = 403 if refused.code is ErrorCode.FORBIDDEN else 400
-                return failure(status, refused.code, refused.message)
-            except Unavailable as unavailable:
-                retry_s = -(-(unavailable.retry_after_ms or 1_000) // 1_000)
-                return failure(
-                    503,
-                    ErrorCode.UNAVAILABLE,
-                    str(unavailable),
-                    headers={"Retry-After": str(retry_s)},
-                )
-
-        return guarded
-
-    def _identity(self, request: web.Request) -> Identity:
-        token = bearer(request.headers.get("Authorization"))
-        if token is not None:
-            return self._driver.verifier.verify(token)
-        if self._driver.verifier.is_open:
-            return Identity(DEFAULT_NAMESPACE, _NOBODY)
-        raise TokenRefused(ErrorCode.UNAUTHORIZED, "give a token: Authorization: Bearer TOKEN")

@@ -52,6 +52,7 @@ class EdgeServer:
         host: Address to listen on; a loopback one if the driver's verifier is open.
         port: Port to listen on; 0 for any free one.
         allowed_origins: Pages that may open a socket, besides those of this server itself.
+        reads_need_scope: Whether reading over HTTP wants an app server's token with that scope.
         gateway_name: What this gateway calls itself in its answers.
         ping_ms: Distance of the WebSocket pings to a silent client.
 
@@ -66,6 +67,7 @@ class EdgeServer:
         host: str,
         port: int,
         allowed_origins: Collection[str] = (),
+        reads_need_scope: bool = False,
         gateway_name: str = "gateway",
         ping_ms: int = 25_000,
     ) -> None:
@@ -83,7 +85,9 @@ class EdgeServer:
         self._ping_ms = ping_ms
         self._adapter = NativeAdapter()
         self._phoenix = PhoenixEndpoint(driver, ping_ms=ping_ms)
-        self._rest = RestApi(driver, gateway_name=gateway_name, ping_ms=ping_ms)
+        self._rest = RestApi(
+            driver, gateway_name=gateway_name, ping_ms=ping_ms, reads_need_scope=reads_need_scope
+        )
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
 

@@ -4,19 +4,24 @@ The algorithm is pinned by configuration and never taken from the token; headers
 (``jku``, ``x5u``, ``kid``, ``jwk``) are not looked at (RFC 8725). To the outside every refusal has
 the same words, so that nobody can learn from them what is wrong with a forged token.
 
-Without a key the gateway is *open*: anybody may call himself anything by ``dev:NAME``. Such a
-gateway serves loopback only.
+An app server's token has the claim ``scope``: words with a space between (RFC 8693), of which
+those in `Scope` count.
+
+Without a key the gateway is *open*: anybody may call himself anything by ``dev:NAME``, and an app
+server with every scope by ``dev-server:NAME``. Such a gateway serves loopback only.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Final, TypeGuard
 
 import jwt
 
 from presence_actors.core.ids import Namespace, UserId
 from presence_actors.core.instants import WallMs
+from presence_actors.core.policy import Scope, known_scopes
 from presence_actors.core.vocabulary import ErrorCode, Identity
 from presence_actors.errors import ConfigError, PresenceError, UsageError
 from presence_actors.wire.identifiers import identifier
@@ -27,6 +32,7 @@ __all__ = [
     "DEFAULT_NAMESPACE",
     "KEY_BYTES_MIN",
     "OPEN_PREFIX",
+    "OPEN_SERVER_PREFIX",
     "TokenRefused",
     "TokenVerifier",
     "mint",
@@ -38,6 +44,8 @@ DEFAULT_NAMESPACE: Final = Namespace("default")
 KEY_BYTES_MIN: Final = 32
 #: What a name follows where no key is configured.
 OPEN_PREFIX: Final = "dev:"
+#: The same of an app server, which may do everything there.
+OPEN_SERVER_PREFIX: Final = "dev-server:"
 
 _ALGORITHM: Final = "HS256"
 _TOKEN_CHARACTERS_MAX: Final = 8 * 1024
@@ -54,7 +62,8 @@ _UNREADABLE: Final = (ValueError, TypeError, OverflowError, RecursionError)
 _REFUSED: Final = "the token is not valid for this gateway"
 _EXPIRED: Final = "the token has expired; get a new one"
 _OPEN: Final = (
-    'this gateway has no key and takes tokens of the form "dev:NAME" only; '
+    'this gateway has no key and takes tokens of the form "dev:NAME" only ("dev-server:NAME" of '
+    "app servers); "
     "start it with a key to use signed tokens"
 )
 
@@ -130,8 +139,11 @@ def mint(
     ttl_ms: int = 3_600_000,
     namespace: str = DEFAULT_NAMESPACE,
     issuer: str | None = None,
+    scopes: Iterable[Scope] = (),
 ) -> str:
     """A token that says who its bearer is; without a key, one for an open gateway.
+
+    With scopes it is an app server's; an open gateway grants such a one all of them.
 
     Raises:
         ConfigError: The key is too short to be one.
@@ -145,6 +157,7 @@ def mint(
         raise UsageError(
             f"namespace {namespace!r}: give 1 to {_NAMESPACE_CHARACTERS_MAX} of A-Z a-z 0-9 _ . -"
         )
+    granted = known_scopes(scopes)
     if key is None:
         if namespace != DEFAULT_NAMESPACE:
             raise UsageError(
@@ -152,7 +165,7 @@ def mint(
                 f"{DEFAULT_NAMESPACE!r} only",
                 remedy="give a key",
             )
-        return OPEN_PREFIX + user
+        return (OPEN_SERVER_PREFIX if granted else OPEN_PREFIX) + user
     _check_key(key)
     if ttl_ms < 1_000:  # noqa: PLR2004  # claims are in whole seconds
         raise UsageError(f"ttl {ttl_ms} ms: give at least 1s")
@@ -164,6 +177,8 @@ def mint(
         "exp": now + ttl_ms // 1_000,
         "ns": namespace,
     }
+    if granted:
+        claims["scope"] = " ".join(granted)
     if issuer is not None:
         claims["iss"] = issuer
     return jwt.encode(claims, key, algorithm=_ALGORITHM)
@@ -180,18 +195,21 @@ def _check_key(key: bytes) -> None:
 
 
 def _open_identity(token: str) -> Identity:
-    if not token.startswith(OPEN_PREFIX):
+    prefix = next((p for p in (OPEN_PREFIX, OPEN_SERVER_PREFIX) if token.startswith(p)), None)
+    if prefix is None:
         raise TokenRefused(ErrorCode.UNAUTHORIZED, _OPEN)
     try:
-        user = identifier(token.removeprefix(OPEN_PREFIX), what="user")
+        user = identifier(token.removeprefix(prefix), what="user")
     except FrameRefused as refused:
         raise TokenRefused(ErrorCode.UNAUTHORIZED, refused.message) from refused
-    return Identity(DEFAULT_NAMESPACE, UserId(user))
+    scopes = tuple(Scope) if prefix == OPEN_SERVER_PREFIX else ()
+    return Identity(DEFAULT_NAMESPACE, UserId(user), scopes=scopes)
 
 
 def _identity(claims: dict[str, object]) -> Identity:
     user, namespace, expiry = claims["sub"], claims.get("ns", DEFAULT_NAMESPACE), claims["exp"]
-    if not isinstance(user, str) or not _is_namespace(namespace):
+    scope = claims.get("scope", "")
+    if not isinstance(user, str) or not _is_namespace(namespace) or not isinstance(scope, str):
         raise TypeError("a claim is of the wrong type")
     expiry_s, _ = _seconds(expiry), _seconds(claims["iat"])
     if expiry_s > _EXPIRY_S_MAX:
@@ -200,6 +218,7 @@ def _identity(claims: dict[str, object]) -> Identity:
         Namespace(namespace),
         UserId(identifier(user, what="sub")),
         WallMs(int(expiry_s * 1_000)),
+        known_scopes(scope.split(" ")),
     )
 
 

@@ -17,6 +17,7 @@ import pytest
 from presence_actors import Join, Leave, connect
 from presence_actors.core.ids import UserId
 from presence_actors.core.instants import WallMs
+from presence_actors.core.policy import Scope
 from presence_actors.core.vocabulary import Entry, Intent
 from presence_actors.edge.tokens import TokenVerifier
 
@@ -188,6 +189,12 @@ def test_a_token_is_signed_with_the_key_or_says_that_it_is_not(tmp_path: Path) -
         ran = await presence("token", "alice", "--ns", "shop", PRESENCE_JWT_KEY=KEY)
         identity = TokenVerifier(KEY.encode()).verify(ran.out.strip())
         assert (identity.user, identity.namespace) == ("alice", "shop")
+        scopes = ("--scope", "kick", "--scope", "presence:read")
+        ran = await presence("token", "shop", *scopes, PRESENCE_JWT_KEY=KEY)
+        assert TokenVerifier(KEY.encode()).verify(ran.out.strip()).scopes == (
+            Scope.READ,
+            Scope.KICK,
+        )
         path = tmp_path / "key"
         path.write_text(KEY + "\n")
         path.chmod(0o644)
@@ -211,6 +218,7 @@ def test_a_token_is_signed_with_the_key_or_says_that_it_is_not(tmp_path: Path) -
         (("set", "alice", "sleepy"), 2, "choose one of online, away, dnd, invisible"),
         (("join", "lobby", "--as", "bob", "--meta", "glad"), 2, "write key=value"),
         (("token", "alice", "--key-file", "nowhere"), 2, "cannot be read"),
+        (("token", "shop", "--scope", "rule"), 2, "read, kick, intent, publish"),
         (("join", "lobby"), 2, "--as"),
     ],
 )

@@ -261,10 +261,12 @@ class Gateway:
             )
         )
 
-    async def greet(self, name: str = "alice", **more: Any) -> tuple[Client, ConnectionId]:
+    async def greet(
+        self, name: str = "alice", *, token: str | None = None, **more: Any
+    ) -> tuple[Client, ConnectionId]:
         """A client that was welcomed."""
         client = await self.connect(**more)
-        await client.say(Hello(token=f"dev:{name}"))
+        await client.say(Hello(token=token or f"dev:{name}"))
         assert (await client.hear())["type"] == "welcome"
         return client, self.machine.told(ClientConnected)[-1].connection
 

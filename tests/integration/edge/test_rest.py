@@ -8,6 +8,7 @@ import pytest
 
 from presence_actors.core.events import QueryReceived
 from presence_actors.core.limits import QUERY_TOPICS_MAX
+from presence_actors.core.policy import Scope
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.server import EdgeServer
@@ -143,6 +144,29 @@ def test_a_gateway_with_a_key_answers_to_tokens_only(play: Play, path: str) -> N
                 assert headers["WWW-Authenticate"] == "Bearer"
             assert (await gateway.get(path, Authorization=BEARER))[0] == 200
             assert {query.namespace for query in gateway.machine.told(QueryReceived)} <= {"shop"}
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/topics/lobby", "/v1/users?ids=bob", "/v1/events?topics=lobby", "/v1/stats"]
+)
+def test_where_reading_wants_a_scope_people_do_not_read_over_http(play: Play, path: str) -> None:
+    """Nor do app servers that have only other scopes; and nothing is looked up for them."""
+
+    async def story() -> None:
+        async with Gateway(key=KEY, reads_need_scope=True) as gateway:
+            other = f"Bearer {mint('shop', key=KEY, scopes=[Scope.KICK, Scope.PUBLISH])}"
+            for wrong in (BEARER, other):
+                status, body, _ = await gateway.get(path, Authorization=wrong)
+                assert (status, body["code"]) == (403, "forbidden")
+                assert "presence:read" in body["message"]
+            assert (await gateway.get(path))[0] == 401
+            assert gateway.machine.events == []
+            reader = f"Bearer {mint('shop', key=KEY, scopes=[Scope.READ])}"
+            if "events" not in path:
+                assert (await gateway.get(path, Authorization=reader))[0] == 200
+            _client, _ = await gateway.greet("alice", token=mint("alice", key=KEY))
 
     play(story)
 

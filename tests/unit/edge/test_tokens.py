@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presence_actors.core.instants import WallMs
+from presence_actors.core.policy import Scope
 from presence_actors.core.vocabulary import ErrorCode, Identity
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier, mint
 from presence_actors.errors import ConfigError, UsageError
@@ -144,6 +145,8 @@ FORGED: dict[str, Callable[[], str]] = {
     "a namespace that is empty": lambda: forge({**CLAIMS, "ns": ""}),
     "a namespace that is a number": lambda: forge({**CLAIMS, "ns": 7}),
     "a namespace that is too long": lambda: forge({**CLAIMS, "ns": "x" * 65}),
+    "a scope that is a list": lambda: forge({**CLAIMS, "scope": ["presence:kick"]}),
+    "a scope that is null": lambda: forge({**CLAIMS, "scope": None}),
     "claims that are a list": lambda: forge([CLAIMS]),
     "claims that are no JSON": lambda: forge("{"),
     "claims nested beyond all": lambda: forge("[" * 3_000),
@@ -174,6 +177,31 @@ def test_an_issuer_is_demanded_where_one_is_configured() -> None:
     for claims in (CLAIMS, {**CLAIMS, "iss": "other"}, {**CLAIMS, "iss": ["shop"]}):
         assert refusal(forge(claims), ours).code is ErrorCode.UNAUTHORIZED
     assert TokenVerifier(KEY).verify(forge({**CLAIMS, "iss": "other"})).user == "alice"
+
+
+def test_the_token_of_an_app_server_says_what_it_may_do() -> None:
+    """By its claim `scope`; words that are another server's business give no right."""
+    claims = {**CLAIMS, "scope": "mail:send presence:publish presence:kick kick"}
+    identity = TokenVerifier(KEY).verify(forge(claims))
+    assert identity.scopes == (Scope.KICK, Scope.PUBLISH)
+    minted = mint("shop", key=KEY, scopes=[Scope.INTENT, Scope.READ])
+    assert TokenVerifier(KEY).verify(minted).scopes == (Scope.READ, Scope.INTENT)
+
+
+@pytest.mark.parametrize("scope", ["", " ", "kick", "presence:*", "presence:kick\tpresence:read"])
+def test_without_a_scope_of_ours_a_token_lets_nobody_act(scope: str) -> None:
+    """It still says who its bearer is."""
+    assert TokenVerifier(KEY).verify(forge({**CLAIMS, "scope": scope})).scopes == ()
+    assert TokenVerifier(KEY).verify(mint("alice", key=KEY)).scopes == ()
+
+
+def test_at_an_open_gateway_an_app_server_may_do_everything() -> None:
+    """By another word than people, so that no person acts by mistake."""
+    verifier = TokenVerifier(None)
+    assert mint("shop", key=None, scopes=[Scope.KICK]) == "dev-server:shop"
+    assert verifier.verify("dev-server:shop").scopes == tuple(Scope)
+    assert verifier.verify("dev:shop").scopes == ()
+    assert refusal("dev-server:", verifier).code is ErrorCode.UNAUTHORIZED
 
 
 def test_a_short_key_is_no_key() -> None:
