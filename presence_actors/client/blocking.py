@@ -47,6 +47,7 @@ def connect(
     *,
     device: str = "desktop",
     status: str = "online",
+    encoding: str = "json",
     knobs: Knobs | None = None,
     timeout_s: float = 10.0,
     request_timeout_s: float = 30.0,
@@ -54,7 +55,7 @@ def connect(
     """A client of a presence cluster, to be used with ``with``; see `presence_actors.connect`.
 
     Raises:
-        UsageError: An address, the token, the device or the status cannot be used.
+        UsageError: An address, the token, the device, the status or the encoding cannot be used.
     """
     return PresenceClient(
         asyncio_client.connect(
@@ -62,6 +63,7 @@ def connect(
             token,
             device=device,
             status=status,
+            encoding=encoding,
             knobs=knobs,
             timeout_s=timeout_s,
             request_timeout_s=request_timeout_s,

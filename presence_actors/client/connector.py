@@ -22,11 +22,14 @@ from presence_actors.core.events import (
     SessionEvent,
 )
 from presence_actors.core.limits import SERVER_FRAME_BYTES_MAX
-from presence_actors.core.vocabulary import ClientMessage
+from presence_actors.core.vocabulary import ClientMessage, ServerMessage
 from presence_actors.errors import RemoteProtocolError, UsageError
-from presence_actors.wire.native import SUBPROTOCOL, decode_server, encode_client
+from presence_actors.wire import native, native_msgpack
 
-__all__ = ["Connector", "gateway_url"]
+__all__ = ["ENCODINGS", "Connector", "gateway_url"]
+
+#: How the frames may be encoded, and the subprotocol that says so.
+ENCODINGS: Final = {"json": native.SUBPROTOCOL, "msgpack": native_msgpack.SUBPROTOCOL}
 
 #: Close codes: a connection that ended without a word, and a peer that breaks the protocol.
 _LOST: Final = 1006
@@ -63,12 +66,13 @@ def gateway_url(url: str) -> str:
 class _Connection:
     """One socket from dialling to its end."""
 
-    def __init__(self, url: str, post: Callable[[SessionEvent], None]) -> None:
+    def __init__(self, url: str, post: Callable[[SessionEvent], None], *, subprotocol: str) -> None:
         self.url = url
+        self.subprotocol = subprotocol
         #: None once nothing more is to be reported.
         self.post: Callable[[SessionEvent], None] | None = post
         #: Frames to send; None: close.
-        self.outbox: asyncio.Queue[str | None] = asyncio.Queue()
+        self.outbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
         self.closing = (1000, "")
         self.http: aiohttp.ClientSession | None = None
 
@@ -82,7 +86,7 @@ class _Connection:
             try:
                 socket = await self.http.ws_connect(
                     gateway_url(self.url),
-                    protocols=(SUBPROTOCOL,),
+                    protocols=(self.subprotocol,),
                     max_msg_size=_FRAME_BYTES_MAX,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
                 )
@@ -94,9 +98,9 @@ class _Connection:
                 return self.report(ConnectFailed(self.url, reason))
             except (aiohttp.ClientError, OSError, TimeoutError, UsageError) as error:
                 return self.report(ConnectFailed(self.url, str(error) or type(error).__name__))
-            if socket.protocol != SUBPROTOCOL:
+            if socket.protocol != self.subprotocol:
                 await socket.close()
-                reason = f"{self.url} does not speak {SUBPROTOCOL}: is it a presence gateway?"
+                reason = f"{self.url} does not speak {self.subprotocol}: is it a presence gateway?"
                 return self.report(ConnectFailed(self.url, reason))
             writer = asyncio.create_task(self._write(socket))
             try:
@@ -113,11 +117,15 @@ class _Connection:
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> tuple[int, str]:
         """Report what comes until the end; how it ended."""
         while True:
-            message = await socket.receive()
+            try:
+                message = await socket.receive()
+            except (aiohttp.ClientError, ConnectionError) as error:
+                # aiohttp answers pings from within, and raises where the wire is gone by then.
+                return _LOST, f"the connection was lost ({error})"
             match message.type:
-                case aiohttp.WSMsgType.TEXT:
+                case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
                     try:
-                        frame = decode_server(message.data)
+                        frame = _decoded(message.data)
                     except RemoteProtocolError as error:
                         return _PROTOCOL, str(error)
                     if frame is not None:
@@ -135,9 +143,25 @@ class _Connection:
         # What cannot be sent any more is the reader's to notice.
         with contextlib.suppress(aiohttp.ClientError, ConnectionError):
             while (frame := await self.outbox.get()) is not None:
-                await socket.send_str(frame)
+                if isinstance(frame, str):
+                    await socket.send_str(frame)
+                else:
+                    await socket.send_bytes(frame)
             code, reason = self.closing
             await socket.close(code=code, message=reason.encode())
+
+
+_ENCODERS: Final[dict[str, Callable[[ClientMessage], str | bytes]]] = {
+    "json": native.encode_client,
+    "msgpack": native_msgpack.encode_client,
+}
+
+
+def _decoded(frame: str | bytes) -> ServerMessage | None:
+    """A text frame is JSON, a binary one MessagePack: the gateway sends what was agreed on."""
+    if isinstance(frame, str):
+        return native.decode_server(frame)
+    return native_msgpack.decode_server(frame)
 
 
 class Connector:
@@ -145,10 +169,13 @@ class Connector:
 
     Args:
         post: Takes the events; is called from the event loop, never from within a call of ours.
+        encoding: One of `ENCODINGS`.
     """
 
-    def __init__(self, post: Callable[[SessionEvent], None]) -> None:
+    def __init__(self, post: Callable[[SessionEvent], None], *, encoding: str = "json") -> None:
         self._post = post
+        self._subprotocol = ENCODINGS[encoding]
+        self._encode = _ENCODERS[encoding]
         self._connection: _Connection | None = None
         self._tasks: dict[_Connection, asyncio.Task[None]] = {}
         #: Why the latest attempt failed, for people.
@@ -156,7 +183,9 @@ class Connector:
 
     def open(self, url: str) -> None:
         """Dial a gateway."""
-        connection = self._connection = _Connection(url, self._report)
+        connection = self._connection = _Connection(
+            url, self._report, subprotocol=self._subprotocol
+        )
         task = asyncio.create_task(connection.run())
         self._tasks[connection] = task
         task.add_done_callback(lambda _task: self._tasks.pop(connection, None))
@@ -164,7 +193,7 @@ class Connector:
     def say(self, message: ClientMessage) -> None:
         """Send a frame; never blocks."""
         if self._connection is not None:
-            self._connection.outbox.put_nowait(encode_client(message))
+            self._connection.outbox.put_nowait(self._encode(message))
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection after what was said; nothing more is reported of it."""

@@ -57,9 +57,9 @@ class AiohttpConn:
         self._gathered: list[bytes] = []
         self._closing: asyncio.Task[None] | None = None
 
-    def write(self, text: bytes) -> None:
-        """Gather a text frame, as UTF-8."""
-        self._gathered.append(data_frame(WSMsgType.TEXT, text))
+    def write(self, data: bytes, *, binary: bool = False) -> None:
+        """Gather a frame: text, as UTF-8, or a binary one."""
+        self._gathered.append(data_frame(WSMsgType.BINARY if binary else WSMsgType.TEXT, data))
 
     def flush(self) -> None:
         """Hand what was gathered to the transport."""

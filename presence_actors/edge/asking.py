@@ -13,7 +13,7 @@ from presence_actors.core.limits import QUERY_ENTRIES_MAX, QUERY_TOPICS_MAX
 from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.errors import ConfigError
 from presence_actors.wire.identifiers import identifier
-from presence_actors.wire.native import CURSOR_CHARACTERS_MAX
+from presence_actors.wire.native_messages import CURSOR_CHARACTERS_MAX
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["Asked", "asked_of", "cursor_of", "named_in", "only", "users_of"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from presence_actors.core.ids import ConnectionId
-from presence_actors.core.vocabulary import ErrorCode, Identity
+from presence_actors.core.vocabulary import Identity
 from presence_actors.edge.conn import Adapter, Conn, Dialog
-from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["Client", "text_of"]
+__all__ = ["Client"]
 
 
 class Client:
@@ -75,12 +74,3 @@ class Client:
         if self.adapter is None:
             raise TypeError("a connection with a dialog has no adapter")
         return self.adapter
-
-
-def text_of(frame: str | bytes) -> str:
-    """A text frame; raises `FrameRefused` for a binary one."""
-    if isinstance(frame, bytes):
-        raise FrameRefused(
-            ErrorCode.BAD_FRAME, "the frame is binary; this protocol has text frames only"
-        )
-    return frame

@@ -17,8 +17,8 @@ class Conn(Protocol):
     is told ten things in one turn costs one system call.
     """
 
-    def write(self, text: bytes) -> None:
-        """Gather a text frame, as UTF-8."""
+    def write(self, data: bytes, *, binary: bool = False) -> None:
+        """Gather a frame: text, as UTF-8, or a binary one."""
         ...
 
     def flush(self) -> None:
@@ -38,12 +38,20 @@ class Conn(Protocol):
 class Adapter(Protocol):
     """One client protocol: a pure translation to and from the vocabulary."""
 
-    def decode(self, frame: str) -> ClientMessage | None:
-        """What a client says; None if it need not be understood; raises `FrameRefused`."""
+    @property
+    def binary(self) -> bool:
+        """Whether `encode` gives binary frames, and no text."""
+        ...
+
+    def decode(self, frame: str | bytes) -> ClientMessage | None:
+        """What a client says; None if it need not be understood; raises `FrameRefused`.
+
+        A text frame is a string, a binary one is bytes.
+        """
         ...
 
     def encode(self, message: ServerMessage) -> bytes:
-        """The text of a frame, as UTF-8."""
+        """The payload of a frame; text as UTF-8."""
         ...
 
 

@@ -45,7 +45,7 @@ from presence_actors.core.vocabulary import (
 )
 from presence_actors.edge.admission import is_loopback
 from presence_actors.edge.asking import Asked
-from presence_actors.edge.client import Client, text_of
+from presence_actors.edge.client import Client
 from presence_actors.edge.conn import Adapter, Conn, Dialog
 from presence_actors.edge.lagging import Laggards
 from presence_actors.edge.limits import EdgeLimits
@@ -230,7 +230,7 @@ class GatewayDriver:
         return client.id
 
     def received(self, connection: ConnectionId, frame: str | bytes) -> None:
-        """A text frame came in; or a binary one, as bytes, on a connection with a dialog."""
+        """A text frame came in; or a binary one, as bytes."""
         client = self._clients.get(connection)
         if client is None or client.leaving:
             return
@@ -239,7 +239,7 @@ class GatewayDriver:
             if client.dialog is not None:
                 self._converse(client, client.dialog.receive(frame), came_in=True)
                 return
-            message = client.shared.decode(text_of(frame))
+            message = client.shared.decode(frame)
         except FrameRefused as refused:
             self._refuse(client, refused)
             return
@@ -247,7 +247,7 @@ class GatewayDriver:
             self._take(client, message)
 
     def refused(self, connection: ConnectionId, refused: FrameRefused) -> None:
-        """Something came in that is not even a text frame, or is too big to be read."""
+        """Something came in that is too big to be read."""
         client = self._clients.get(connection)
         if client is not None and not client.leaving:
             self._refuse(client, refused)
@@ -480,7 +480,7 @@ class GatewayDriver:
 
     def _deliver(self, effect: Deliver) -> None:
         """Encoded once for each protocol, whatever the number of connections."""
-        texts: dict[Adapter, bytes] = {}
+        encoded: dict[Adapter, bytes] = {}
         for connection in effect.connections:
             client = self._clients.get(connection)
             if client is None or client.leaving:
@@ -489,10 +489,10 @@ class GatewayDriver:
                 self._converse(client, client.dialog.hear(effect.message))
                 continue
             adapter = client.shared
-            text = texts.get(adapter)
-            if text is None:
-                text = texts[adapter] = adapter.encode(effect.message)
-            self._gather(client, text)
+            data = encoded.get(adapter)
+            if data is None:
+                data = encoded[adapter] = adapter.encode(effect.message)
+            self._gather(client, data, binary=adapter.binary)
 
     def _write(self, client: Client, message: ServerMessage) -> None:
         if client.leaving:
@@ -500,9 +500,10 @@ class GatewayDriver:
         if client.dialog is not None:
             self._converse(client, client.dialog.hear(message))
         else:
-            self._gather(client, client.shared.encode(message))
+            adapter = client.shared
+            self._gather(client, adapter.encode(message), binary=adapter.binary)
 
-    def _gather(self, client: Client, text: bytes) -> None:
+    def _gather(self, client: Client, data: bytes, *, binary: bool = False) -> None:
         if not client.dirty:
             # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
             if self._laggards.is_too_slow(client, self.limits):
@@ -514,7 +515,7 @@ class GatewayDriver:
             if not self._flushing:
                 self._flushing = True
                 asyncio.get_running_loop().call_soon(self._flush)
-        client.conn.write(text)
+        client.conn.write(data, binary=binary)
 
     def _flush(self) -> None:
         slice_, self._dirty = self._dirty[:_FLUSHES_PER_TURN], self._dirty[_FLUSHES_PER_TURN:]

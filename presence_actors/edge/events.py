@@ -43,9 +43,9 @@ class EventConn:
         #: Set when the stream is to end.
         self.ended = asyncio.Event()
 
-    def write(self, text: bytes) -> None:
+    def write(self, data: bytes, *, binary: bool = False) -> None:  # noqa: ARG002  # text only
         """Gather an event."""
-        self._gathered.append(text)
+        self._gathered.append(data)
 
     def flush(self) -> None:
         """Hand what was gathered to the transport, as one chunk."""

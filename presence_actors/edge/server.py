@@ -21,16 +21,23 @@ from presence_actors.edge.admission import (
     origin_allowed,
 )
 from presence_actors.edge.aiohttp_conn import serve_socket
+from presence_actors.edge.conn import Adapter
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.pages import page_routes
 from presence_actors.edge.phoenix import PhoenixEndpoint, offered_protocols
 from presence_actors.edge.rest import RestApi, failure
 from presence_actors.errors import ConfigError, UsageError
-from presence_actors.wire.native import SUBPROTOCOL, NativeAdapter
+from presence_actors.wire import native, native_msgpack
 
 __all__ = ["EdgeServer"]
 
 _log = logging.getLogger(__name__)
+
+#: What `/ws` speaks, by subprotocol.
+_NATIVE: Final[dict[str, Adapter]] = {
+    native.SUBPROTOCOL: native.NativeAdapter(),
+    native_msgpack.SUBPROTOCOL: native_msgpack.MsgpackAdapter(),
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -83,7 +90,6 @@ class EdgeServer:
         self._port = port
         self._origins = check_origins(allowed_origins)
         self._ping_ms = ping_ms
-        self._adapter = NativeAdapter()
         self._phoenix = PhoenixEndpoint(driver, ping_ms=ping_ms)
         self._rest = RestApi(
             driver, gateway_name=gateway_name, ping_ms=ping_ms, reads_need_scope=reads_need_scope
@@ -159,20 +165,22 @@ class EdgeServer:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
-        if SUBPROTOCOL not in offered_protocols(request):
+        # The client's order of preference decides.
+        protocol = next((word for word in offered_protocols(request) if word in _NATIVE), None)
+        if protocol is None:
             return failure(
                 400,
                 ErrorCode.BAD_VERSION,
-                f"this gateway speaks the subprotocol {SUBPROTOCOL}; offer it in "
+                f"this gateway speaks the subprotocols {' and '.join(_NATIVE)}; offer one in "
                 "Sec-WebSocket-Protocol",
             )
         return await serve_socket(
             request,
             self._driver,
-            protocol=SUBPROTOCOL,
+            protocol=protocol,
             opened=lambda conn: self._driver.opened(
                 conn,
-                adapter=self._adapter,
+                adapter=_NATIVE[protocol],
                 address=request.remote or "",
                 authorization=bearer(request.headers.get("Authorization")),
             ),

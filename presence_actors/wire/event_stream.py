@@ -24,7 +24,10 @@ _ENCODER: Final = msgspec.json.Encoder()
 class EventAdapter:
     """As the edge wants of every protocol; but nobody speaks this one."""
 
-    def decode(self, _frame: str) -> ClientMessage | None:
+    #: A stream of events is text.
+    binary: Final = False
+
+    def decode(self, _frame: str | bytes) -> ClientMessage | None:
         """Nothing can come in."""
         raise FrameRefused(ErrorCode.BAD_FRAME, "a stream of events is for listening only")
 

@@ -6,6 +6,7 @@ With ``--replace`` also those that exist. Do that only for frames that no releas
 import sys
 from pathlib import Path
 
+from presence_actors.wire import native_msgpack
 from presence_actors.wire.native import encode_client, encode_server
 from presence_actors.wire.peer import encode_frame
 from presence_actors.wire.phoenix_frames import Version, encode_json
@@ -23,10 +24,14 @@ def main() -> None:
         contents[FOLDER / "native-v1" / f"client-{name}.json"] = (
             encode_client(said).encode() + b"\n"
         )
+        packed = native_msgpack.encode_client(said)
+        contents[FOLDER / "native-v1-msgpack" / f"client-{name}.bin"] = packed
     for name, heard in NATIVE_SERVER.items():
         contents[FOLDER / "native-v1" / f"server-{name}.json"] = (
             encode_server(heard).encode() + b"\n"
         )
+        packed = native_msgpack.encode_server(heard)
+        contents[FOLDER / "native-v1-msgpack" / f"server-{name}.bin"] = packed
     for name, messages in PEER.items():
         contents[FOLDER / "peer-v2" / f"{name}.bin"] = encode_frame(messages)
     for version, said_by_clients in ((Version.V1, CLIENT_V1), (Version.V2, CLIENT_V2)):

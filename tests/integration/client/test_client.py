@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
+import aiohttp
 import pytest
 
 from presence_actors import (
@@ -175,6 +176,35 @@ def test_what_happened_during_an_interruption_comes_as_its_net(cluster: Cluster)
             assert isinstance(joined, Join)
             assert joined.user == "carol"
             assert list(room.who()) == ["alice", "carol"]
+
+    run(scenario)
+
+
+def test_a_wire_that_is_lost_while_a_ping_is_answered_is_repaired(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aiohttp answers pings from within `receive`, and raises there: the session comes back."""
+    pong = aiohttp.ClientWebSocketResponse.pong
+    lost: list[bytes] = []
+
+    async def lose(socket: aiohttp.ClientWebSocketResponse, message: bytes = b"") -> None:
+        if not lost:
+            lost.append(message)
+            connection = socket._response.connection  # no other way to it
+            assert connection is not None
+            assert connection.transport is not None
+            connection.transport.abort()
+        await pong(socket, message)
+
+    monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "pong", lose)
+
+    async def scenario() -> None:
+        async with cluster(1) as gateways, client_of(gateways) as alice:
+            events = alice.events()
+            await gateways[0].connections[-1].socket.ping(b"are you there?")
+            assert isinstance(await next_of(events, Interrupted), Interrupted)
+            assert isinstance(await next_of(events, Connected), Connected)
+            assert lost == [b"are you there?"]
 
     run(scenario)
 
@@ -410,6 +440,12 @@ def test_a_client_that_could_never_connect_is_refused(
     """What is wrong with the arguments shows at once, not after a time-out."""
     with pytest.raises(UsageError, match=words):
         connect(*arguments)
+
+
+def test_an_encoding_that_nobody_speaks_is_refused() -> None:
+    """And those that are spoken are named."""
+    with pytest.raises(UsageError, match=r"encoding is 'xml'.* json, msgpack"):
+        connect("ws://127.0.0.1:4000", "dev:alice", encoding="xml")
 
 
 def test_a_reader_that_falls_far_behind_is_told() -> None:

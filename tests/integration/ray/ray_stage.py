@@ -125,7 +125,11 @@ class RayStage:
         urls = await asyncio.to_thread(lambda: self._zone(zone).gateway_urls)
         order = urls[gateway:] + urls[:gateway]
         token = mint(name, key=self._token_key, namespace=self._namespace)
-        client = connect(order, token, device=device, knobs=self.knobs, timeout_s=20)
+        # Both encodings in each story, so that they meet in its rooms.
+        encoding = ("json", "msgpack")[len(self._people) % 2]
+        client = connect(
+            order, token, device=device, encoding=encoding, knobs=self.knobs, timeout_s=20
+        )
         person = RayPerson(name, client)
         self._people.append(person)
         await client.open()

@@ -49,9 +49,10 @@ class PaperConn:
         self._name = name
         self.unsent_bytes = 0
 
-    def write(self, text: bytes) -> None:
+    def write(self, data: bytes, *, binary: bool = False) -> None:
         """As asked."""
-        self._log.append(f"{self._name} write {text.decode()}")
+        said = repr(data) if binary else data.decode()
+        self._log.append(f"{self._name} write {said}")
 
     def flush(self) -> None:
         """As asked."""
