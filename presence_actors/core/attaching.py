@@ -76,7 +76,7 @@ class Attachments:
     @property
     def is_ready(self) -> bool:
         """Whether every shard is attached to a replica that may vouch for absence."""
-        return all(link.attached and link.reach.ready for link in self._links)
+        return all(link.lost_at is None and link.reach.ready for link in self._links)
 
     def inspect(self) -> list[AttachmentView]:
         """A picture for people and metrics."""
@@ -88,6 +88,7 @@ class Attachments:
                 number=link.number,
                 attached=link.attached,
                 ready=link.reach.ready,
+                since=link.attached_at,
             )
             for link in self._links
         ]

@@ -12,7 +12,15 @@ from collections.abc import Iterable
 
 from crdt import Row, Rows, VersionVector
 from presence_actors.core.cursors import without_dead
-from presence_actors.core.ids import NodeId, NodeName, RequestId, ShardId, Topic
+from presence_actors.core.ids import (
+    NodeId,
+    NodeName,
+    RequestId,
+    ShardId,
+    Topic,
+    name_of,
+    zone_of,
+)
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import (
     DURABLE,
@@ -49,6 +57,7 @@ class ShardLink:
         "_watch",
         "_witnessed",
         "attached",
+        "attached_at",
         "candidates",
         "cut_off",
         "heard_wall",
@@ -71,10 +80,12 @@ class ShardLink:
         #: Grows with every attempt to attach; part of the epoch of what is written under it.
         self.number = 0
         self.attached = False
+        #: When the present replica took the announcement.
+        self.attached_at: Instant | None = None
         #: What we have seen of the shard: a join over all replicas we were attached to.
         self.vectors: tuple[VersionVector, VersionVector] = (VersionVector(), VersionVector())
         self.reach = _NOT_READY
-        #: Since when no replica is attached, and when one was last heard.
+        #: Since when no replica has told what it can hear of others, and when one was last heard.
         self.lost_at: Instant | None = now.instant
         self.heard_wall: WallMs = now.wall
         #: Whether it has been lost for so long that its rows are in doubt.
@@ -103,6 +114,21 @@ class ShardLink:
         if self.cut_off:
             return self.heard_wall
         return min((*self.reach.zones.values(), *self.reach.origins.values()), default=None)
+
+    def silent(self) -> list[str]:
+        """Zones, and replicas of other ones, that cannot be heard."""
+        zones = self.reach.zones
+        silent = [*zones, *(name_of(o) for o in self.reach.origins if zone_of(o) not in zones)]
+        if self.cut_off:
+            return sorted(dict.fromkeys([*silent, *self.candidates]))
+        return list(dict.fromkeys(silent))
+
+    def doubt(self, row: Row) -> WallMs | None:
+        """The time of the last sign of a row whose home or holder cannot be heard."""
+        if self.cut_off:
+            return self.heard_wall
+        reach = self.reach
+        return reach.origins.get(NodeId(row.origin)) or reach.holders.get(NodeId(row.holder))
 
     # Gathering.
 
@@ -171,7 +197,7 @@ class ShardLink:
         """The replica is lost: gather again what it has not acknowledged."""
         if self.lost_at is None:
             self.lost_at = now.instant
-        self.worker = self.node = self._repeat_attach_at = None
+        self.worker = self.node = self._repeat_attach_at = self.attached_at = None
         self.attached = False
         for _, operations in reversed(self._sent):
             for row in operations.rows:
@@ -238,10 +264,18 @@ class ShardLink:
 
     def note_attached(self, now: Now) -> None:
         """The replica answered the announcement."""
-        self.attached = True
+        self.attached, self.attached_at = True, now.instant
         self._announcement = self._repeat_attach_at = None
-        self.lost_at = None
         self._want(now.instant)
+
+    def hear(self, reach: Reach) -> None:
+        """The replica says what it can hear of others, and whether it may vouch for absence.
+
+        Only this ends the time without a replica. What another one said before it does not hold
+        for this one, which may have started anew and know nothing.
+        """
+        self.reach = reach
+        self.lost_at = None
 
     # The stream.
 

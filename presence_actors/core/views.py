@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, zone_of
-from presence_actors.core.instants import WallMs
+from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.messages import HolderReport
 
 __all__ = [
@@ -66,6 +66,8 @@ class AttachmentView(msgspec.Struct, frozen=True):
     number: int
     attached: bool
     ready: bool
+    #: When the replica took the announcement.
+    since: Instant | None = None
 
 
 class ZoneView(msgspec.Struct, frozen=True):

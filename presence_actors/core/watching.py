@@ -15,7 +15,7 @@ from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.cursors import is_stale, mark_of, read_cursor, write_cursor
 from presence_actors.core.effects import Deliver, TopicAnswer
-from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic, name_of, zone_of
+from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.messages import DURABLE, PRESENCE, Changed
@@ -154,6 +154,7 @@ class Watching:
                 self._touch(view, now)
                 if which == DURABLE:
                     choices[view.topic] = view
+                    self._await_end(view, now)
         for topic in changed.loaded:
             view = self._views.get(topic)
             if view is not None:
@@ -163,11 +164,12 @@ class Watching:
                 if view.user is not None:
                     choices[view.topic] = view
         self._touch_resumed(link.shard, now)
-        if changed.reach is not None and changed.reach != link.reach:
-            became_ready = changed.reach.ready and not link.reach.ready
-            link.reach = changed.reach
-            self.doubt(link.shard, now)
-            if became_ready:
+        if changed.reach is not None:
+            before = link.reach
+            link.hear(changed.reach)
+            if link.reach != before:
+                self.doubt(link.shard, now)
+            if link.reach.ready and not before.ready:
                 choices.update(
                     (topic, view)
                     for topic, view in self._views.items()
@@ -232,11 +234,23 @@ class Watching:
         return min((instant for instant in instants if instant is not None), default=None)
 
     def take_ended_choices(self, now: Now) -> list[TopicView]:
-        """Users' topics whose choice has just ended by itself."""
+        """Users' topics whose choice may just have ended by itself."""
         ended = [self._views[topic] for topic in self._choices.take_expired(now.instant)]
         for view in ended:
+            self._await_end(view, now)
             self._touch(view, now)
         return ended
+
+    def _await_end(self, view: TopicView, now: Now) -> None:
+        """If the choice that holds now ends by itself, we look again then.
+
+        At once: by the next tick it may be over, and those whom it hid would stay so. And again
+        when the alarm has rung: ends belong to the wall clock, which may have been set back.
+        """
+        intent = intent_of(view.rows[DURABLE].values(), now.wall)
+        if intent.until is not None:
+            end = Instant(now.instant + max(1, intent.until - now.wall))
+            self._choices.renew(view.topic, end)
 
     def run_due(self, now: Now) -> list[Deliver]:
         """What subscribers are to be told now."""
@@ -418,11 +432,8 @@ class Watching:
         user = view.user
         if user is None:
             raise TypeError(f"{view.topic} is no user's topic")
+        self._await_end(view, now)
         entries, durable = view.user_rows()
-        intent = intent_of(durable, now.wall)
-        if intent.until is not None:
-            end = Instant(now.instant + max(1, intent.until - now.wall))
-            self._choices.renew(view.topic, end)
         link = self._link(view)
         return fold_user(
             user,
@@ -437,18 +448,11 @@ class Watching:
     def judge(self, view: TopicView) -> ViewFrame:
         """How much of a room's truth can be seen from here."""
         link = self._link(view)
-        reach = link.reach
-        silent = [
-            *reach.zones,
-            *(name_of(origin) for origin in reach.origins if zone_of(origin) not in reach.zones),
-        ]
-        if link.cut_off:
-            silent = sorted(dict.fromkeys([*silent, *link.candidates]))
         return view.judge(
             lambda row: self._doubt(link, row),
-            list(dict.fromkeys(silent)),
+            link.silent(),
             may_vouch=link.reach.ready,
-            silent_since=min(reach.zones.values(), default=None),
+            silent_since=min(link.reach.zones.values(), default=None),
         )
 
     def answer(
@@ -493,14 +497,7 @@ class Watching:
         )
 
     def _doubt(self, link: ShardLink, row: Row) -> WallMs | None:
-        """The time of the last sign of a row whose home or holder cannot be heard."""
-        if row.holder == self._node:
-            return None
-        if link.cut_off:
-            return link.heard_wall
-        return link.reach.origins.get(NodeId(row.origin)) or link.reach.holders.get(
-            NodeId(row.holder)
-        )
+        return None if row.holder == self._node else link.doubt(row)
 
     def _link(self, view: TopicView) -> ShardLink:
         return self._attachments.of(view.topic)

@@ -244,7 +244,7 @@ def i13_who_has_not_caught_up_says_nobody_is_offline(
         user = event.status.user
         if gateway is None or _was_invisible(scene, user, -1):
             continue
-        source = scene.unready_source(gateway, f"default/user:{user}")
+        source = scene.unready_source(gateway, f"default/user:{user}", at_ms)
         if source is not None:
             yield f"{watcher.name} heard at {at_ms} that {user} is offline, from {source}"
 

@@ -127,16 +127,22 @@ class Scene:
             if injected.fault.kind in (FaultKind.CLOCK, FaultKind.DRIFT)
         )
 
-    def unready_source(self, gateway: NodeName, topic: str) -> NodeId | None:
-        """The replica that a gateway has a topic from, if it had not caught up a step ago."""
+    def unready_source(self, gateway: NodeName, topic: str, told_ms: int) -> NodeId | None:
+        """The replica that a gateway had a topic from, if it had not caught up a step ago.
+
+        Not one that it has turned to since: what was told came from the one before.
+        """
         machine = self.world.processes[gateway].machine
         if isinstance(machine, WorkerMachine):
             return None
         shard = self.shard_of(topic)
         for attachment in machine.inspect().attachments:
-            if attachment.shard == shard and attachment.attached and attachment.node is not None:
-                since = self._unready_since_ms.get((attachment.node, int(shard)))
-                return attachment.node if since is not None and since < self.now_ms else None
+            if attachment.shard != shard or attachment.node is None or attachment.since is None:
+                continue
+            if self.now_ms - (self.world.instant - attachment.since) >= told_ms:
+                return None
+            since = self._unready_since_ms.get((attachment.node, int(shard)))
+            return attachment.node if since is not None and since < self.now_ms else None
         return None
 
     def has_ready_core(self) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from presence_actors.config import ClusterConfig
 from presence_actors.core.ids import Topic, user_topic
 from presence_actors.core.placement import shard_of
-from presence_actors.core.vocabulary import Intent, UserStatus
+from presence_actors.core.vocabulary import Bye, Intent, UserStatus
 from presence_actors.sim.world import World
 from tests.simulation.short_knobs import KNOBS
 from tests.simulation.steering import (
@@ -15,6 +15,7 @@ from tests.simulation.steering import (
     W,
     arrive,
     asks,
+    home,
     in_room,
     joins,
     leaves,
@@ -82,3 +83,30 @@ def test_who_comes_back_while_the_choice_is_unknown_stays_seen() -> None:
     assert world.gateway(1).inspect().sessions == 1
     assert in_room(watcher, room) == ["alice"]
     assert (joins(watcher), leaves(watcher)) == (["alice"], [])
+
+
+def test_an_empty_replica_makes_nobody_offline_before_it_has_said_that_it_is_empty() -> None:
+    """What the last replica vouched for, the next one does not (2026-11-24, seed 1197).
+
+    ```
+    w0, w1  --X  (both start anew, empty)  --attached-->  X (lost for 100 ms)  --not ready-->
+    g0      alice is unknown ............................................... unknown, then back
+    ```
+    """
+    world = small_world()
+    watcher = watch(world, [0], users=["alice"])
+    alice = arrive(world, "alice", [1])
+    alice.ask(Bye())
+    world.run(300)
+    for worker in W[:2]:
+        world.kill(worker, restart_after_ms=KNOBS.unreachable_after_ms + 1_000)
+    assert world.run_until(lambda: statuses(watcher, "alice")[-1] == UserStatus.UNKNOWN, 9_000)
+    told = len(statuses(watcher, "alice"))
+    assert world.run_until(lambda: home(world, 0) is not None, 9_000)
+    world.cut([G[0]], W[:2])
+    world.run(100)
+    assert statuses(watcher, "alice")[told:] == []
+    world.heal()
+    assert world.run_until(lambda: world.gateway(0).ready, 9_000)
+    world.run(300)
+    assert statuses(watcher, "alice")[told:] == [UserStatus.OFFLINE]

@@ -24,7 +24,7 @@ from presence_actors.core.placement import shard_of
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.views import AttachmentView, ZoneView
 from tests.unit.core.building import G0, G1, LOBBY, SHARD, W0, W1, WALL, at, entry, life, name
-from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS, Stage
+from tests.unit.core.gateway_stage import ALL_HEARD, KNOBS, NOT_READY, Stage
 
 BEAT = KNOBS.gateway_beat_ms
 SILENCE = KNOBS.peer_silence_ms
@@ -378,8 +378,12 @@ def test_an_unanswered_announcement_is_repeated_and_a_segment_sent_when_it_is_an
 
 
 def test_a_link_is_cut_off_when_it_has_been_lost_for_too_long() -> None:
-    """Told once, and once when it is back; the last sign is that of its last replica."""
+    """Told once, and once when a replica has said what it can hear; until then it vouches for none.
+
+    The last sign is that of its last replica.
+    """
     trial = standing()
+    trial.link.hear(ALL_HEARD)
     trial.runs(BEAT)
     trial.at = BEAT
     trial.acks(W0)
@@ -397,7 +401,10 @@ def test_a_link_is_cut_off_when_it_has_been_lost_for_too_long() -> None:
     trial.runs(trial.at)
     assert trial.attachments.take_reach_changes(at(trial.at)) == []
     trial.attached()
+    assert trial.attachments.take_reach_changes(at(trial.at)) == []
+    trial.link.hear(NOT_READY)
     assert trial.attachments.take_reach_changes(at(trial.at)) == [trial.link]
+    assert not trial.link.cut_off
 
 
 def test_the_last_sign_of_a_replica_is_kept_by_the_wall_clock() -> None:
@@ -429,12 +436,15 @@ def test_all_shards_must_be_attached_to_ready_replicas_for_the_gateway_to_be_rea
     trial.runs(0)
     trial.attached()
     first, second = trial.attachments
-    first.reach = second.reach = ALL_HEARD
-    before = trial.attachments.is_ready
+    first.hear(ALL_HEARD)
     trial.attached(shard=ShardId(1), number=second.number)
+    before = trial.attachments.is_ready
+    second.hear(ALL_HEARD)
     assert [before, trial.attachments.is_ready] == [False, True]
     assert trial.attachments.inspect() == [
-        AttachmentView(ShardId(shard), name(W0), W0, 1, attached=True, ready=True)
+        AttachmentView(
+            ShardId(shard), name(W0), W0, 1, attached=True, ready=True, since=at(0).instant
+        )
         for shard in (0, 1)
     ]
 

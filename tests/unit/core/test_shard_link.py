@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from crdt import Origin, Row, Rows, VersionVector
-from presence_actors.core.ids import RequestId, ShardId, Topic
-from presence_actors.core.instants import Instant
+from presence_actors.core.ids import NodeId, RequestId, ShardId, Topic, ZoneId
+from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.limits import SEGMENTS_UNACKNOWLEDGED_MAX
-from presence_actors.core.messages import Attach, Changed, Operations, Segment
+from presence_actors.core.messages import Attach, Changed, Operations, Reach, Segment
 from presence_actors.core.shard_link import ShardLink
 from tests.unit.core.building import (
     G0,
@@ -22,6 +22,7 @@ from tests.unit.core.building import (
     stamp,
     unstamped,
 )
+from tests.unit.core.gateway_stage import NOT_READY
 
 RESEND = 500
 OTHER = Topic("default/room:other")
@@ -48,6 +49,7 @@ def attached_link() -> ShardLink:
     """A link that is attached to W0 since instant 0 and has nothing to say."""
     link = attaching_link()
     link.note_attached(at(0))
+    link.hear(NOT_READY)
     assert sent(link, 0) == []
     return link
 
@@ -306,7 +308,6 @@ def test_what_was_not_acknowledged_gathers_again_when_the_replica_is_lost() -> N
     link.choose(name(W1), W1)
     assert link.attach(G0, [BOB], [], [], Instant(RESEND)).rows == Rows.of([BOB, gone])
     link.note_attached(at(11))
-    assert link.lost_at is None
     assert bodies(sent(link, 11)) == [operations(durable=[NEWER_CHOICE])]
     assert received(link, ack=1)[1] == [RequestId(1), RequestId(2)]
 
@@ -341,3 +342,39 @@ def test_a_link_is_lost_since_the_first_break_not_the_last() -> None:
     link.choose(name(W1), W1)
     link.detach(at(900))
     assert link.lost_at == 10
+
+
+def test_a_link_is_lost_until_its_replica_has_said_what_it_can_hear() -> None:
+    """What the last one said does not hold for this one."""
+    link = attached_link()
+    link.detach(at(10))
+    link.choose(name(W1), W1)
+    link.note_attached(at(20))
+    assert (link.attached, link.lost_at) == (True, 10)
+    link.hear(NOT_READY)
+    assert (link.reach, link.lost_at) == (NOT_READY, None)
+
+
+def test_the_silent_are_zones_and_replicas_of_other_ones_and_all_while_it_is_cut_off() -> None:
+    """Of a zone that is silent as a whole, its replicas are not named as well."""
+    link = attached_link()
+    far, near = NodeId("b/w0/1"), NodeId("a/w9/1")
+    silent = WallMs(7)
+    origins = {far: silent, near: silent}
+    link.hear(Reach(ready=True, origins=origins, holders={}, zones={ZoneId("b"): silent}))
+    assert link.silent() == ["b", "a/w9"]
+    link.candidates, link.cut_off = [name(W1), name(W0)], True
+    assert link.silent() == ["a/w0", "a/w1", "a/w9", "b"]
+
+
+def test_a_row_is_in_doubt_since_its_home_its_holder_or_the_replica_was_heard_last() -> None:
+    """Where nothing is silent, not at all."""
+    link = attached_link()
+    row = entry("alice")
+    assert link.doubt(row) is None
+    link.hear(Reach(ready=True, origins={}, holders={NodeId(row.holder): WallMs(5)}, zones={}))
+    assert link.doubt(row) == 5
+    link.hear(Reach(ready=True, origins={NodeId(row.origin): WallMs(6)}, holders={}, zones={}))
+    assert link.doubt(row) == 6
+    link.cut_off, link.heard_wall = True, WallMs(9)
+    assert link.doubt(row) == 9
