@@ -15,7 +15,7 @@ moment is an argument.
 (`columns`, `change_log` and `group_index` are parts of these.)
 """
 
-from crdt.changes import Changes, Merged
+from crdt.changes import Changes, Merged, Replaced
 from crdt.columnar_map import ColumnarMap
 from crdt.delta import Delta
 from crdt.errors import (
@@ -55,6 +55,7 @@ __all__ = [
     "Origin",
     "PackedDelta",
     "PackedRows",
+    "Replaced",
     "Row",
     "Rows",
     "SecretDiffers",

@@ -38,6 +38,25 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Replaced:
+    """Of n versions that a batch replaced, what others may want to know; nobody's where new.
+
+    Attributes:
+        statuses: uint8[n]; 0 where there was a tombstone, or nothing.
+        origins: Each origin once, "" for none.
+        origin_of: int64[n], places in ``origins``.
+        holders: Each holder once, "" for nobody.
+        holder_of: int64[n], places in ``holders``.
+    """
+
+    statuses: NDArray[np.uint8]
+    origins: tuple[str, ...]
+    origin_of: NDArray[np.int64]
+    holders: tuple[str, ...]
+    holder_of: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Merged:
     """What a batch really changed, as row numbers of the map, good until its next change.
 
@@ -51,6 +70,7 @@ class Merged:
             key comes twice in a batch, both may be there, or one beside a change.
         winners: int64[m], the rows that beat them.
         dropped_count: Rows of origins replaced as a whole that were not among those that came.
+        replaced: What each changed row replaced, if that was asked for.
     """
 
     rows: NDArray[np.int64]
@@ -59,6 +79,7 @@ class Merged:
     lost: NDArray[np.int64]
     winners: NDArray[np.int64]
     dropped_count: int
+    replaced: Replaced | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

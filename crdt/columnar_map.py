@@ -73,11 +73,22 @@ class ColumnarMap:
         return len(self._waiting())
 
     def missing(
-        self, seen: VersionVector, *, after: int = 0, limit: int | None = None
+        self,
+        seen: VersionVector,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        known: int | None = None,
     ) -> tuple[PackedRows, int, bool]:
-        """As `LWWMap.missing`; full keys are left out of entries that came up to ``after``."""
+        """As `LWWMap.missing`, without the full keys of entries that came up to ``known``.
+
+        That is ``after`` if it is not given.  In a transfer by parts it must be where the transfer
+        began: an entry that came before the end of a part, and changed after it, is in no part yet.
+        """
         rows, reached, complete = self.missing_rows(seen, after=after, limit=limit)
-        return self.entries.packed(rows, known=after), reached, complete
+        if not len(rows):
+            return PackedRows.empty(), reached, complete
+        return self.entries.packed(rows, known=after if known is None else known), reached, complete
 
     def missing_rows(
         self, seen: VersionVector, *, after: int = 0, limit: int | None = None
@@ -111,13 +122,21 @@ class ColumnarMap:
 
     # Merging.
 
-    def apply(self, delta: PackedDelta, *, wall_ms: int, whole: Iterable[Origin] = ()) -> Merged:
+    def apply(
+        self,
+        delta: PackedDelta,
+        *,
+        wall_ms: int,
+        whole: Iterable[Origin] = (),
+        tell_replaced: bool = False,
+    ) -> Merged:
         """Merge a delta; a second time it changes nothing.
 
         Args:
             delta: The delta.
             wall_ms: The local wall clock.
             whole: Origins of which the delta has all rows: they replace what is held of them.
+            tell_replaced: Whether to say of each changed row what it replaced.
 
         Raises:
             StampTooFar: A stamp in it is ahead of ``wall_ms`` by more than the drift bound.
@@ -125,6 +144,7 @@ class ColumnarMap:
             SecretDiffers: Its keys were hashed under another secret.
             KeyCollision: Two keys have one hash.
             KeysUnknown: There is an entry that is not known here, without its full key.
+            DecodeError: A full key came with the hash of another one.
         """
         rows = delta.rows
         greatest = int(rows.stamps.max(initial=0))
@@ -140,7 +160,9 @@ class ColumnarMap:
         if len(dropped):
             self.entries.drop(dropped)
             planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
-        changed, planned, new_count = carry_out(self.entries, planned)
+        changed, planned, new_count, replaced = carry_out(
+            self.entries, planned, tell_replaced=tell_replaced
+        )
         batch = planned.batch
         covering = seen_of(self.vector.merge(delta.new), batch.origins).take(batch.origin_of)
         above = changed if (batch.stamps > covering).any() else _NO_ROWS
@@ -153,6 +175,7 @@ class ColumnarMap:
             lost=lost if places is None else places.take(lost),
             winners=planned.rows.take(lost),
             dropped_count=len(dropped),
+            replaced=replaced,
         )
 
     def apply_encoded(self, data: bytes, *, wall_ms: int, whole: Iterable[Origin] = ()) -> Merged:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from crdt.change_log import ChangeLog
-from crdt.errors import CrdtError, KeyCollision
+from crdt.changes import Replaced
+from crdt.errors import CrdtError, DecodeError, KeyCollision
 from crdt.group_index import GroupIndex
 from crdt.hlc import Origin, Stamp
 from crdt.key_index import KeyIndex
@@ -230,6 +231,19 @@ class Entries:
             fingerprint=self._hasher.fingerprint,
         )
 
+    def to_be_replaced(self, rows: NDArray[np.int64]) -> Replaced:
+        """What the versions of these rows are, before they change."""
+        table = self.table
+        origins, origin_of = _numbered(self.origins, table.origins.take(rows))
+        holders, holder_of = _numbered(self.holders, table.holders.take(rows))
+        return Replaced(table.statuses.take(rows), origins, origin_of, holders, holder_of)
+
+    def require_own_hashes(self, keys: NDArray[np.uint64], ids: NDArray[np.object_]) -> None:
+        """Raise if one of these full keys came with a hash that is not its own."""
+        strange = np.flatnonzero((self._hasher.hash_many(ids.tolist()) != keys).any(axis=1))
+        if len(strange):
+            raise DecodeError("packed.ids", f"{ids[strange[0]]} came with the hash of another key")
+
     # One row.
 
     def put_one(self, row: int, words: Words, written: Row, origin: int) -> int:
@@ -340,12 +354,14 @@ def _numbered(
     names: Names[Origin] | Names[str], numbers: NDArray[np.uint16] | NDArray[np.uint32]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The names of these numbers, each once, and which of them belongs to each."""
-    if not len(numbers):
-        return (), np.empty(0, dtype=np.int64)
+    named = names.names
+    if len(numbers) <= _FEW:
+        place_of: dict[int, int] = {}
+        places = [place_of.setdefault(number, len(place_of)) for number in numbers.tolist()]
+        return tuple([named[number] for number in place_of]), np.array(places, dtype=np.int64)
     used = np.flatnonzero(np.bincount(numbers))
     place = np.zeros(int(used[-1]) + 1, dtype=np.int64)
     place[used] = np.arange(len(used))
-    named = names.names
     return tuple([named[number] for number in used.tolist()]), place.take(numbers)
 
 

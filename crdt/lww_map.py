@@ -48,6 +48,7 @@ from crdt.key_hash import KeyHasher, Words
 from crdt.merging import require_origins
 from crdt.packed_rows import PackedDelta, PackedRows
 from crdt.rows import REMOVED, Key, Row, Rows
+from crdt.unpacking import unpack
 from crdt.version_vector import VersionVector
 
 if TYPE_CHECKING:
@@ -344,6 +345,10 @@ class LWWMap:
         """All live rows, sorted by key."""
         return self._sorted(self._entries.table.live_rows().tolist())
 
+    def rows_at(self, rows: NDArray[np.int64]) -> Rows:
+        """The rows with these numbers, in their order."""
+        return self._entries.rows(rows)
+
     def all_rows(self) -> Rows:
         """All rows with the tombstones, sorted by key."""
         return self._sorted(self._entries.table.rows().tolist())
@@ -372,6 +377,19 @@ class LWWMap:
         """A delta with its keys hashed as in this map."""
         rows = PackedRows.of(delta.rows, self.columns.hasher)
         return PackedDelta(delta.base, delta.new, rows, delta.clock)
+
+    def unpack(self, delta: PackedDelta, *, uncounted: Iterable[Origin] = ()) -> Delta:
+        """A packed delta as plain rows, for `apply`, without what has been seen here.
+
+        Args:
+            delta: The delta; `ColumnarMap.apply` is cheaper from some ten rows on.
+            uncounted: Origins of which nothing counts as seen.
+
+        Raises:
+            SecretDiffers, KeysUnknown, DecodeError: As `ColumnarMap.apply`.
+        """
+        seen = self.vector.without(uncounted) if uncounted else self.vector
+        return unpack(delta, self._entries, self.columns.hasher, seen)
 
     # Comparison of whole states.
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crdt.changes import Replaced
     from crdt.packed_rows import PackedRows
     from crdt.version_vector import VersionVector
 
@@ -60,6 +61,7 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
         CrdtError: A stamp is zero, which names no write.
         KeyCollision: Two keys have one hash.
         KeysUnknown: Full keys are kept, and one of a new entry did not come.
+        DecodeError: One of them came with the hash of another one.
     """
     if not batch.stamps.all():
         raise CrdtError("LWWMap.apply", "a stamp is zero", "stamp rows before they are merged")
@@ -86,15 +88,18 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
     return Plan(batch, places, rows, win, lost)
 
 
-def carry_out(entries: Entries, planned: Plan) -> tuple[NDArray[np.int64], Plan, int]:
+def carry_out(
+    entries: Entries, planned: Plan, *, tell_replaced: bool = False
+) -> tuple[NDArray[np.int64], Plan, int, Replaced | None]:
     """Make the rows that win the ones held.
 
     Returns:
-        Their rows; the plan with each row winning once; the count of new rows.
+        Their rows; the plan with each row winning once; the count of new rows; and what they
+        replaced, if that is to be told.
     """
     batch, rows, win = planned.batch, planned.rows, planned.win
     if not len(win):
-        return _NOTHING, planned, 0
+        return _NOTHING, planned, 0, None
     missing = np.flatnonzero(rows == 0)
     if len(missing):
         ids = None if batch.ids is None else batch.ids.take(missing)
@@ -104,6 +109,7 @@ def carry_out(entries: Entries, planned: Plan) -> tuple[NDArray[np.int64], Plan,
         win = _once_each(batch, win, rows_won)
         rows_won = rows.take(win)
         entries.log.append(rows_won, new_count=len(missing))
+    replaced = entries.to_be_replaced(rows_won) if tell_replaced else None
     if len(win) < len(batch):
         batch = batch.take(win)
     table = entries.table
@@ -117,7 +123,8 @@ def carry_out(entries: Entries, planned: Plan) -> tuple[NDArray[np.int64], Plan,
     holders, given = entries.holders.numbers(batch.holders)
     entries.put_holders(rows_won, np.array(holders, dtype=np.uint32).take(batch.holder_of))
     entries.forget_unused_holders(given)
-    return rows_won, Plan(planned.batch, planned.places, rows, win, planned.lost), len(missing)
+    planned = Plan(planned.batch, planned.places, rows, win, planned.lost)
+    return rows_won, planned, len(missing), replaced
 
 
 def put_statuses(entries: Entries, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
@@ -176,8 +183,9 @@ def _require_keys(
         unknown = len(missing)
         if ids is not None:
             unknown = int(np.count_nonzero(absent(ids.take(missing))))
-        if unknown:
+        if unknown or ids is None:
             raise KeysUnknown(unknown)
+        entries.require_own_hashes(batch.keys.take(missing, axis=0), ids.take(missing))
     held_ids = entries.table.ids
     if ids is None or held_ids is None or len(missing) == len(rows):
         return

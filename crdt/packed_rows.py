@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: The first byte of an encoded packed delta: version 2, and the mark of hashed keys.
-PACKED_VERSION: Final = 0x82
+#: The first byte of an encoded packed delta: version 3, and the mark of hashed keys.
+PACKED_VERSION: Final = 0x83
 #: An encoded packed delta may have this many bytes, unless the caller of `decode` says otherwise.
 PACKED_SIZE_MAX: Final = 1 << 30
 
@@ -62,7 +62,6 @@ _FIELDS: Final = (
 _DELTA_FIELDS: Final = ("base", "new", "clock", "rows")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class PackedRows:
     """A batch of n rows in columns; whoever holds one does not change it.
 
@@ -80,20 +79,75 @@ class PackedRows:
         fingerprint: That of the secret behind the hashes.
     """
 
-    keys: NDArray[np.uint64]
-    stamps: NDArray[np.uint64]
-    origins: tuple[str, ...]
-    origin_of: NDArray[np.int64]
-    epochs: NDArray[np.uint64]
-    statuses: NDArray[np.uint8]
-    holders: tuple[str, ...]
-    holder_of: NDArray[np.int64]
-    ids: NDArray[np.object_] | None
-    values: NDArray[np.object_] | None
-    fingerprint: bytes
+    __slots__ = (
+        "epochs",
+        "fingerprint",
+        "holder_of",
+        "holders",
+        "ids",
+        "keys",
+        "origin_of",
+        "origins",
+        "stamps",
+        "statuses",
+        "values",
+    )
+
+    def __init__(  # noqa: PLR0913  # one for each column
+        self,
+        *,
+        keys: NDArray[np.uint64],
+        stamps: NDArray[np.uint64],
+        origins: tuple[str, ...],
+        origin_of: NDArray[np.int64],
+        epochs: NDArray[np.uint64],
+        statuses: NDArray[np.uint8],
+        holders: tuple[str, ...],
+        holder_of: NDArray[np.int64],
+        ids: NDArray[np.object_] | None,
+        values: NDArray[np.object_] | None,
+        fingerprint: bytes,
+    ) -> None:
+        self.keys = keys
+        self.stamps = stamps
+        self.origins = origins
+        self.origin_of = origin_of
+        self.epochs = epochs
+        self.statuses = statuses
+        self.holders = holders
+        self.holder_of = holder_of
+        self.ids = ids
+        self.values = values
+        self.fingerprint = fingerprint
 
     def __len__(self) -> int:
         return len(self.stamps)
+
+    def __eq__(self, other: object) -> bool:
+        """Do both say the same of the same rows, in the same order?"""
+        if not isinstance(other, PackedRows):
+            return NotImplemented
+        if not len(self) or not len(other):
+            return len(self) == len(other)
+        return (
+            self.fingerprint == other.fingerprint
+            and np.array_equal(self.keys, other.keys)
+            and np.array_equal(self.stamps, other.stamps)
+            and np.array_equal(self.epochs, other.epochs)
+            and np.array_equal(self.statuses, other.statuses)
+            and _named(self.origins, self.origin_of) == _named(other.origins, other.origin_of)
+            and _named(self.holders, self.holder_of) == _named(other.holders, other.holder_of)
+            and _listed(self.ids) == _listed(other.ids)
+            and _listed(self.values) == _listed(other.values)
+        )
+
+    #: Batches of rows have no hash.
+    __hash__ = None  # type: ignore[assignment]
+
+    @staticmethod
+    def empty() -> PackedRows:
+        """The batch of no rows: one for all, since nobody changes it."""
+        return _NO_ROWS
 
     @classmethod
     def of(cls, rows: Rows, hasher: KeyHasher) -> Self:
@@ -150,8 +204,13 @@ class PackedRows:
             self.origins[int(self.origin_of[place])],
         )
 
-    def to_wire(self) -> dict[str, object]:
-        """A plain dict of columns, ready for MessagePack, in the order of the batch."""
+    def to_wire(self) -> dict[str, object] | None:
+        """A plain dict of columns, ready for MessagePack, in the order of the batch.
+
+        None if there are no rows, as in most messages.
+        """
+        if not len(self):
+            return None
         return {
             "count": len(self),
             "secret": self.fingerprint,
@@ -166,12 +225,14 @@ class PackedRows:
         }
 
     @classmethod
-    def from_wire(cls, obj: object) -> Self:
+    def from_wire(cls, obj: object) -> PackedRows:
         """The batch that `to_wire` gave ``obj`` for.
 
         Raises:
             DecodeError: ``obj`` is no such dict.  Hashes may repeat: a map finds that out.
         """
+        if obj is None:
+            return _NO_ROWS
         fields = read_map(obj, _FIELDS, "packed")
         count = read_count(fields["count"], ROWS_MAX, "packed.count")
         hashes, secret = fields["hashes"], fields["secret"]
@@ -211,15 +272,52 @@ class PackedDelta:
     rows: PackedRows
     clock: Stamp
 
-    def encode(self) -> bytes:
-        """The delta as bytes."""
-        fields = {
+    @classmethod
+    def nothing(cls, clock: Stamp) -> Self:
+        """A delta that only tells the time."""
+        return cls(VersionVector(), VersionVector(), _NO_ROWS, clock)
+
+    def __eq__(self, other: object) -> bool:
+        """Do both say the same, with their rows in the same order?"""
+        if not isinstance(other, PackedDelta):
+            return NotImplemented
+        return (
+            self.base == other.base
+            and self.new == other.new
+            and self.clock == other.clock
+            and self.rows == other.rows
+        )
+
+    #: Batches of rows have no hash.
+    __hash__ = None  # type: ignore[assignment]
+
+    def to_wire(self) -> dict[str, object]:
+        """A plain dict, ready for MessagePack."""
+        return {
             "base": self.base.to_wire(),
             "new": self.new.to_wire(),
             "clock": int(self.clock),
             "rows": self.rows.to_wire(),
         }
-        return encode_map(fields, version=PACKED_VERSION, what="packed delta")
+
+    @classmethod
+    def from_wire(cls, obj: object) -> Self:
+        """The delta that `to_wire` gave ``obj`` for.
+
+        Raises:
+            DecodeError: ``obj`` is no such dict.
+        """
+        fields = read_map(obj, _DELTA_FIELDS, "packed delta")
+        return cls(
+            base=VersionVector.from_wire(fields["base"]),
+            new=VersionVector.from_wire(fields["new"]),
+            rows=PackedRows.from_wire(fields["rows"]),
+            clock=Stamp(read_count(fields["clock"], STAMP_MAX, "packed delta.clock")),
+        )
+
+    def encode(self) -> bytes:
+        """The delta as bytes."""
+        return encode_map(self.to_wire(), version=PACKED_VERSION, what="packed delta")
 
     @classmethod
     def decode(cls, data: bytes, *, size_max: int = PACKED_SIZE_MAX) -> Self:
@@ -230,14 +328,20 @@ class PackedDelta:
         Raises:
             DecodeError: ``data`` is anything else, or longer than ``size_max``.
         """
-        obj = decode_map(data, version=PACKED_VERSION, size_max=size_max, what="packed delta")
-        fields = read_map(obj, _DELTA_FIELDS, "packed delta")
-        return cls(
-            base=VersionVector.from_wire(fields["base"]),
-            new=VersionVector.from_wire(fields["new"]),
-            rows=PackedRows.from_wire(fields["rows"]),
-            clock=Stamp(read_count(fields["clock"], STAMP_MAX, "packed delta.clock")),
+        return cls.from_wire(
+            decode_map(data, version=PACKED_VERSION, size_max=size_max, what="packed delta")
         )
+
+
+def _named(names: tuple[str, ...], index: NDArray[np.int64]) -> list[str]:
+    """The name of each row."""
+    return [names[place] for place in index.tolist()]
+
+
+def _listed(column: NDArray[np.object_] | None) -> list[object] | None:
+    """A column of objects, None if it has none."""
+    items = [] if column is None else [item or None for item in column.tolist()]
+    return items if any(items) else None
 
 
 def _factored(names: Sequence[Origin] | Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -332,3 +436,6 @@ def _spread_out(
     column = np.full(count, None, dtype=np.object_)
     column[places] = _objects(items)
     return column
+
+
+_NO_ROWS: Final = PackedRows.of(Rows.empty(), KeyHasher())

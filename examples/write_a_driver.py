@@ -9,6 +9,7 @@ decides is the same object that a cluster runs; the driver is `post` and `run`.
 from crdt import KeyHasher, Origin, Row, Rows, Stamp, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core import events
+from presence_actors.core.effects import Send
 from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
@@ -29,9 +30,9 @@ replicas = {
 def post(name: NodeName, event: events.ReplicaEvent) -> None:
     """An event and the time go in, what comes out is carried to whom it is for."""
     for send in replicas[name].handle(event, time):
-        if send.to in replicas:
+        if isinstance(send, Send) and send.to in replicas:
             post(send.to, events.MessagesReceived(nodes[name], send.messages))
-        else:
+        elif isinstance(send, Send):
             kinds = ", ".join(type(message).__name__ for message in send.messages)
             print(f"{time.instant:4} ms  {name} tells {send.to}: {kinds}")
 

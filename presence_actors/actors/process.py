@@ -26,7 +26,7 @@ from presence_actors.actors.directory import (
 )
 from presence_actors.actors.settings import SERVICE, Settings
 from presence_actors.config import parse_address
-from presence_actors.core.effects import Dial
+from presence_actors.core.effects import Dial, Report
 from presence_actors.core.events import ClusterChanged, MessagesReceived, PeerLinked
 from presence_actors.core.ids import NodeId, NodeName, mint_node_id
 from presence_actors.core.messages import PeerMessage
@@ -156,6 +156,10 @@ class Process:
             if host and 0 < port <= _PORT_LAST  # What another zone says must not end this process.
         }
         self._set_targets()
+
+    def report(self, effect: Report) -> None:
+        """Write into the log what only people can mend."""
+        _log.warning("%s sender=%s reason=%r", effect.event, effect.peer, effect.reason)
 
     def directory(self) -> Directory:
         """The directory that is in force."""

@@ -7,7 +7,7 @@ from presence_actors.actors.directory import Description, Directory, Inspection,
 from presence_actors.actors.place import is_restarted, link_host, ray_node
 from presence_actors.actors.process import Process, end_process, end_with, log_to_stderr
 from presence_actors.actors.settings import Settings
-from presence_actors.core.effects import Dial, Send, WorkerEffect
+from presence_actors.core.effects import Dial, Report, Send, WorkerEffect
 from presence_actors.core.events import DeadlineReached, WorkerEvent
 from presence_actors.core.worker import WorkerMachine
 from presence_actors.runtime.host import MachineHost
@@ -47,6 +47,8 @@ class ReplicaActor:
         match effect:
             case Send(to=to, messages=messages):
                 self._process.send(to, messages)
+            case Report():
+                self._process.report(effect)
             case Dial():
                 self._process.dial(effect)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from presence_actors.core.ids import ConnectionId, NodeName, RequestId
+from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import PeerMessage
 from presence_actors.core.vocabulary import (
@@ -37,6 +37,7 @@ __all__ = [
     "Presence",
     "RefusalHappened",
     "ReplicaEffect",
+    "Report",
     "Resolve",
     "Say",
     "Send",
@@ -64,6 +65,15 @@ class Dial(msgspec.Struct, frozen=True, tag=True):
     """Keep links to these workers of other zones, beside those of our own; replaces the last."""
 
     targets: dict[NodeName, tuple[str, int]]
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """Tell the operator of a fault that only people can mend: for the log, once as it begins."""
+
+    #: What happened, in one word.
+    event: str
+    peer: NodeId
+    reason: str
 
 
 # --- gateway ------------------------------------------------------------------------------------
@@ -266,7 +276,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
     event: Presence
 
 
-ReplicaEffect = Send
-WorkerEffect = Send | Dial
+ReplicaEffect = Send | Report
+WorkerEffect = Send | Report | Dial
 GatewayEffect = Send | Deliver | Mark | CloseClient | Answer
 SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crdt import LWWMap, Row, Rows, VersionVector
+import numpy as np
+
+from crdt import KeyHasher, LWWMap, Row, Rows, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeId, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
@@ -23,6 +25,7 @@ from presence_actors.core.messages import (
     Reach,
     Segment,
 )
+from presence_actors.core.news import Audience
 from presence_actors.core.stream import ReceiveStream, SendStream
 
 __all__ = ["Attached", "Attachment", "Interest"]
@@ -244,6 +247,9 @@ class Interest:
             if not watchers:
                 del self._watchers[topic]
 
+    def __iter__(self) -> Iterator[Topic]:
+        return iter(self._watchers)
+
     def of(self, topic: str) -> list[NodeId]:
         """Who wants to hear of it."""
         return list(self._watchers.get(Topic(topic), ()))
@@ -257,6 +263,8 @@ class Attached:
         self._attachments: dict[NodeId, Attachment] = {}
         self._interest = Interest()
         self._lives = GatewayLives()
+        #: What `audience` said last, until somebody comes, goes, watches or forgets.
+        self._audience: Audience | None = None
 
     def __iter__(self) -> Iterator[Attachment]:
         return iter(list(self._attachments.values()))
@@ -282,6 +290,7 @@ class Attached:
         """A new attachment, in the place of an older one of the same life."""
         self.remove(gateway)
         attachment = Attachment(gateway, number, now.instant)
+        self._audience = None
         self._attachments[gateway] = attachment
         return attachment
 
@@ -289,22 +298,33 @@ class Attached:
         """The attachment is over."""
         attachment = self._attachments.pop(gateway, None)
         if attachment is not None:
+            self._audience = None
             for topic in attachment.topics:
                 self._interest.discard(topic, gateway)
 
     def watch(self, attachment: Attachment, topic: Topic) -> None:
         """The gateway wants to hear of the topic."""
+        self._audience = None
         self._interest.add(topic, attachment.gateway)
         attachment.topics[topic] = None
 
     def unwatch(self, attachment: Attachment, topic: Topic) -> None:
         """It no longer does."""
+        self._audience = None
         self._interest.discard(topic, attachment.gateway)
         attachment.topics.pop(topic, None)
 
     def watchers_of(self, topic: str) -> list[Attachment]:
         """Who wants to hear of the topic."""
         return [self._attachments[gateway] for gateway in self._interest.of(topic)]
+
+    def audience(self, hasher: KeyHasher) -> Audience:
+        """For whom rows are picked out of a batch."""
+        if self._audience is None:
+            topics = np.array([hasher.topic_word(topic) for topic in self._interest], np.uint64)
+            topics.sort()
+            self._audience = Audience(topics, frozenset(self._attachments))
+        return self._audience
 
     def reports(self) -> list[HolderReport]:
         """What we know of our gateways, for the other replicas, sorted."""

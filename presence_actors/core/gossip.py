@@ -9,6 +9,11 @@ of a truncated delta cannot be made right: a superseded stamp would be claimed a
 A delta names the life of the receiver that it was made for. A late last part must not count at a
 receiver that has started anew and lacks the parts before it.
 
+Rows name entries by their hashes. The full key goes along where the peer may lack it: of entries
+that came here after the last transfer which the peer got to its end. (Not after the last part: an
+old entry that changed late in the log comes with a later part, and may be news.) A peer that has
+forgotten an entry refuses what it gets of it without the key, and then gets all keys again.
+
 A promise, an empty delta towards our own newest vector, goes out when idle and is not answered.
 """
 
@@ -17,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from crdt import Delta, LWWMap, Origin, Stamp, VersionVector
+from crdt import CrdtError, LWWMap, Origin, PackedDelta, Stamp, VersionVector
 from crdt.hlc import STAMP_MAX
 from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
@@ -38,10 +43,12 @@ class Flow:
     __slots__ = (
         "_after",
         "_awaits",
+        "_known",
         "_reached",
         "_repeat_at",
         "_withheld",
         "acked",
+        "refused",
         "renewal",
         "synchronised",
         "transfer",
@@ -56,14 +63,19 @@ class Flow:
         self.transfer = 0
         #: The peer has every row of our log up to here.
         self._after = 0
+        #: The peer knows every entry that was in our log up to here, whatever became of it since.
+        self._known = 0
         #: Whether the answer to the newest delta is due.
         self._awaits = False
-        #: {unanswered transfer: where in our log it ends}. A slow answer to an earlier one counts,
-        #: or a link whose way back takes longer than we wait would never get beyond the first part.
-        self._reached: dict[int, int] = {}
+        #: {unanswered transfer: where in our log it ends, and whether that was all of the log}. A
+        #: slow answer to an earlier one counts, or a link whose way back takes longer than we wait
+        #: would never get beyond the first part.
+        self._reached: dict[int, tuple[int, bool]] = {}
         self._repeat_at = Instant(0)
         #: Origins of which we told the peer nothing, since we have not heard them for too long.
         self._withheld: frozenset[Origin] = frozenset()
+        #: For what the last delta of the peer was refused, if it was.
+        self.refused: type[CrdtError] | None = None
         #: What came of origins that are replaced as a whole.
         self.renewal = Renewal()
 
@@ -78,22 +90,25 @@ class Flow:
             return
         lapsed = [origin for origin, _ in self.acked.items() if origin not in seen]
         if lapsed:
-            self._after = 0
+            self._after = self._known = 0
         self.acked = self.acked.without(lapsed).merge(seen)
 
     def begin_again(self) -> None:
         """The peer refused: what it is thought to have, it may lack."""
-        self._after, self._reached, self._awaits = 0, {}, False
+        self._after, self._known, self._reached, self._awaits = 0, 0, {}, False
 
     def note_answer(self, transfer: int, *, accepted: bool) -> bool:
         """The peer answered a delta; whether it was an unanswered one."""
         reached = self._reached.get(transfer)
         if reached is None:
             return False
+        position, complete = reached
         self._awaits = False
         self._reached = {later: at for later, at in self._reached.items() if later > transfer}
         if accepted:
-            self._after = max(self._after, reached)
+            self._after = max(self._after, position)
+            if complete:
+                self._known = max(self._known, position)
         return True
 
     def break_off(self) -> None:
@@ -113,7 +128,7 @@ class Flow:
         now: Instant,
         repeat_at: Instant,
         greet: bool,
-    ) -> tuple[Delta, int, tuple[int, int]] | None:
+    ) -> tuple[PackedDelta, int, tuple[int, int]] | None:
         """What to send now, its transfer number, and where in our log its rows are.
 
         Number 0 is a promise that wants no answer. None while an answer is awaited. With `greet`,
@@ -121,27 +136,30 @@ class Flow:
         Nothing is said of origins that are not `believed`.
         """
         if self.acked is None or greet:
-            return Delta.nothing(clock), 0, (0, 0)
+            return PackedDelta.nothing(clock), 0, (0, 0)
         if self._awaits and now < self._repeat_at:
             return None
         seen = self.acked
         withheld = frozenset(o for o, _ in source.vector.items() if o not in believed)
         if self._withheld - withheld:
-            self._after = 0  # Of an origin that is heard again the peer has been told nothing.
+            # Of an origin that is heard again the peer has been told nothing.
+            self._after = self._known = 0
         self._withheld = withheld
         if withheld:
             seen = seen.merge(VersionVector(dict.fromkeys(sorted(withheld), Stamp(STAMP_MAX))))
         after = self._after
-        rows, reached, complete = source.missing(seen, after=after, limit=GOSSIP_ROWS_MAX)
+        rows, reached, complete = source.columns.missing(
+            seen, after=after, limit=GOSSIP_ROWS_MAX, known=self._known
+        )
         new = believed if complete else self.acked
-        delta = Delta(self.acked, new, rows, clock)
+        delta = PackedDelta(self.acked, new, rows, clock)
         if len(rows) == 0 and complete:
             self._awaits, self._reached = False, {}
-            self._after = reached
+            self._after = self._known = reached
             return delta, 0, (after, reached)
         self.transfer += 1
         self._awaits, self._repeat_at = True, repeat_at
-        self._reached[self.transfer] = reached
+        self._reached[self.transfer] = reached, complete
         if len(self._reached) > _UNANSWERED_MAX:
             del self._reached[min(self._reached)]
         return delta, self.transfer, (after, reached)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crdt import Delta, Rows, VersionVector
+from crdt import PackedDelta, Rows, VersionVector
 from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, ZoneId
 from presence_actors.core.instants import WallMs
 
@@ -84,7 +84,7 @@ class GossipDelta(msgspec.Struct, frozen=True, tag=True):
     sender: NodeId
     receiver: NodeId | None
     map: int
-    delta: Delta
+    delta: PackedDelta
     #: Grows with every delta that wants an answer; 0 for a promise, which wants none.
     transfer: int
     #: What the sender itself has seen, and heard of within the horizon: an acknowledgement that

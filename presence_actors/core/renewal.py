@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from crdt import Changes, Key, Origin, Rows
+from crdt import Key, Origin, Rows
 
 __all__ = ["Renewal"]
 
@@ -42,7 +42,7 @@ class Renewal:
         return [key for origin in origins for key in self._came.get(origin, ())]
 
     def note(
-        self, after: int, reached: int, origins: Collection[Origin], rows: Rows, changes: Changes
+        self, after: int, reached: int, origins: Collection[Origin], rows: Rows, lost: Rows
     ) -> None:
         """A part that `continues` was merged; a row of it that lost does not count as come."""
         if after == 0:
@@ -54,7 +54,7 @@ class Renewal:
             self._reached = max(self._reached, reached)
         if not self._came:
             return
-        lost = frozenset(changes.lost.keys)
+        beaten = frozenset(lost.keys)
         for key, origin in zip(rows.keys, rows.origins, strict=True):
-            if origin in self._came and key not in lost:
+            if origin in self._came and key not in beaten:
                 self._came[origin][key] = None

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from crdt import (
     REMOVED,
     Changes,
-    Delta,
     KeyHasher,
     LWWMap,
     Origin,
@@ -34,7 +33,7 @@ from crdt import (
 )
 from presence_actors.config import Knobs
 from presence_actors.core.amnesty import Amnesty
-from presence_actors.core.effects import ReplicaEffect, Send
+from presence_actors.core.effects import ReplicaEffect, Report, Send
 from presence_actors.core.epochs import attachment_of
 from presence_actors.core.events import (
     ClusterChanged,
@@ -43,7 +42,7 @@ from presence_actors.core.events import (
     ReplicaEvent,
 )
 from presence_actors.core.fanout import Attached, Attachment
-from presence_actors.core.gossip import Gossip, Peer
+from presence_actors.core.gossip import Flow, Gossip, Peer
 from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.membership import HolderBook
@@ -61,6 +60,7 @@ from presence_actors.core.messages import (
     Segment,
 )
 from presence_actors.core.messages import Attached as AttachedMessage
+from presence_actors.core.news import MergedBatch, news_of
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.status import intent_of
 from presence_actors.core.store import ShardStore, horizon_of
@@ -106,6 +106,7 @@ class ReplicaMachine:
         self._shard = shard
         self._replicas = replicas
         self._knobs = knobs
+        self._hasher = hasher
         self._store = ShardStore(node, horizon=horizon_of(knobs), hasher=hasher)
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
@@ -253,15 +254,21 @@ class ReplicaMachine:
         self._holders.note(name_of(message.sender), message.holders)
         for report in message.holders:
             self._attached.note_life(report.gateway)
-        peer.flows[message.map].note_seen(message.seen)
+        flow = peer.flows[message.map]
+        flow.note_seen(message.seen)
+        refused_before = self._store.deltas_refused
         changes = self._store.merge(
             message.map,
             message.delta,
             self._now,
             told=message.seen,
             stretch=message.stretch,
-            renewal=peer.flows[message.map].renewal if message.receiver is not None else None,
+            renewal=flow.renewal if message.receiver is not None else None,
         )
+        if self._store.deltas_refused > refused_before:
+            self._report_refusal(flow, message.sender)
+        elif changes is not None:
+            flow.refused = None
         if changes is not None:
             self._tell(message.map, changes)
         accepted = changes is not None
@@ -278,6 +285,14 @@ class ReplicaMachine:
             self._send(name_of(message.sender), answer)
         if message.ready and accepted and message.receiver is not None:
             self._note_synchronised(peer, message)
+
+    def _report_refusal(self, flow: Flow, sender: NodeId) -> None:
+        """Tell of it when it begins; the peer repeats what we refuse."""
+        error = self._store.refusal
+        if error is None or flow.refused is type(error):
+            return
+        flow.refused = type(error)
+        self._out.append(Report("DeltaRefused", sender, str(error)))
 
     def _note_synchronised(self, peer: Peer, message: GossipDelta) -> None:
         """Ready is who has all that a ready peer has had, in both maps."""
@@ -397,9 +412,7 @@ class ReplicaMachine:
         if which == PRESENCE:
             recent = [row for row in rows if not self._store.is_too_old_to_witness(row, self._now)]
             rows = Rows.of(recent)
-        bare = Delta.nothing(Stamp(0))
-        delta = Delta(bare.base, bare.new, rows, bare.clock)
-        changes = self._store.merge(which, delta, self._now)
+        changes = self._store.witness(which, rows, self._now)
         if changes is not None:
             self._tell(which, changes)
 
@@ -491,21 +504,23 @@ class ReplicaMachine:
         if changes is not None:
             self._tell(which, changes)
 
-    def _tell(self, which: int, changes: Changes) -> None:
+    def _tell(self, which: int, changes: Changes | MergedBatch) -> None:
         """What really changed feeds fan-out, the notices of defeat, and the next round."""
-        if len(changes.dropped):
-            self._tell_gone([row for row in changes.dropped if row.live])
-        if len(changes) == 0:
+        batched = isinstance(changes, MergedBatch)
+        news = news_of(changes, self._attached.audience(self._hasher) if batched else None)
+        if news.gone:
+            self._tell_gone(news.gone)
+        if news.count == 0:
             return
         due = self._flush_due()
         orphans: list[Row] = []
-        for row, previous in zip(changes.rows, changes.previous, strict=True):
+        for row, previous_holder in zip(news.rows, news.losers, strict=True):
             for watcher in self._attached.watchers_of(row.key[0]):
                 watcher.gather(which, row, due)
             if which == DURABLE:
                 continue
-            if previous is not None and previous.live and previous.holder != row.holder:
-                loser = self._attached.get(previous.holder)
+            if previous_holder and previous_holder != row.holder:
+                loser = self._attached.get(previous_holder)
                 if loser is not None and row.key in loser.keys:
                     del loser.keys[row.key]
                     loser.gather_defeat(row, due)

@@ -15,16 +15,18 @@ from typing import Final
 from crdt import (
     BaseNotSeen,
     Changes,
+    CrdtError,
     Delta,
     HybridClock,
     Key,
     KeyHasher,
+    KeysUnknown,
     LWWMap,
     Origin,
+    PackedDelta,
     Row,
     Rows,
     Stamp,
-    StampTooFar,
     VersionVector,
 )
 from crdt.hlc import stamp_wall
@@ -35,12 +37,16 @@ from presence_actors.core.ids import NodeId, NodeName, ZoneId, name_of, zone_of
 from presence_actors.core.instants import Now, WallMs
 from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.news import MergedBatch
 from presence_actors.core.renewal import Renewal
 from presence_actors.errors import InvariantBroken
 
 __all__ = ["ShardStore", "horizon_of"]
 
 _NOBODY: Final = VersionVector()
+#: Deltas of more rows are merged in columns: below, what a call on arrays costs is more than what
+#: plain rows cost.
+PLAIN_ROWS_MAX: Final = 12
 
 
 def horizon_of(knobs: Knobs) -> Horizon:
@@ -71,8 +77,10 @@ class ShardStore:
         self._heard = HeardOrigins(horizon)
         #: {origin: count of its live presence rows}.
         self._live_by_origin: Counter[str] = Counter()
-        #: Deltas that were refused because their clock is too far ahead of ours.
+        #: Deltas that were refused for what a repeat cannot mend, and why the last one was: a clock
+        #: too far ahead of ours, keys hashed under another secret, two keys with one hash.
         self.deltas_refused = 0
+        self.refusal: CrdtError | None = None
 
     @property
     def presence(self) -> LWWMap:
@@ -173,18 +181,21 @@ class ShardStore:
         )
         return gone, dropped >= DROPPED_ROWS_MAX
 
-    def _without_forgotten(self, which: int, delta: Delta, now: Now) -> Delta:
-        """The delta without what it says of dead origins that were forgotten here.
+    def _forgotten(self, which: int, new: VersionVector, now: Now) -> list[Origin]:
+        """Those of these origins that are dead and were forgotten here.
 
         A peer that forgets a moment later would teach us again what we have just forgotten.
         """
         vector = self.maps[which].vector
         limit = now.wall - self._horizon.horizon_ms
-        forgotten = [
+        return [
             origin
-            for origin, stamp in delta.new.items()
+            for origin, stamp in new.items()
             if origin not in vector and stamp_wall(stamp) <= limit and lives_on(origin, vector)
         ]
+
+    def _without_forgotten(self, which: int, delta: Delta, forgotten: list[Origin]) -> Delta:
+        """The delta without what it says of these."""
         if not forgotten:
             return delta
         if which != PRESENCE:
@@ -269,17 +280,29 @@ class ShardStore:
         )
         return self._apply(which, delta, now)
 
+    def witness(self, which: int, rows: Rows, now: Now) -> Changes | None:
+        """Takes in rows alone, without what else their home wrote; None if they were refused."""
+        bare = Delta.nothing(Stamp(0))
+        try:
+            return self._apply(which, Delta(bare.base, bare.new, rows, bare.clock), now)
+        except CrdtError as error:
+            self._refuse(error)
+            return None
+
     def merge(
         self,
         which: int,
-        delta: Delta,
+        delta: PackedDelta,
         now: Now,
         *,
         told: VersionVector = _NOBODY,
         stretch: tuple[int, int] = (0, 0),
         renewal: Renewal | None = None,
-    ) -> Changes | None:
+    ) -> Changes | MergedBatch | None:
         """Takes in what a peer sent; None if it was refused: nothing has changed then.
+
+        What only a repeat from another base can mend (a base that is not seen here, an entry that
+        is not known here and came without its full key) is refused without a count.
 
         Args:
             which: The map.
@@ -297,20 +320,31 @@ class ShardStore:
         anew = [origin for origin in beyond if origin in told and told[origin] >= vector[origin]]
         if renewal is not None and not renewal.continues(stretch[0], anew):
             return None
-        delta = self._without_forgotten(which, delta, now)
-        whole = [origin for origin in anew if delta.new[origin] >= vector[origin]]
-        kept = [] if renewal is None else renewal.kept(whole)
+        forgotten = self._forgotten(which, delta.new, now)
         try:
             self.clock.observe(delta.clock, now.wall)
-            changes = self._apply(which, delta, now, whole=whole, anew=anew, kept=kept)
+            if len(delta.rows) > PLAIN_ROWS_MAX and not anew and not forgotten:
+                batch = self._apply_batch(which, delta, now)
+                if renewal is not None:
+                    renewal.note(*stretch, anew, Rows.empty(), Rows.empty())
+                return batch
+            plain = self.maps[which].unpack(delta, uncounted=anew)
+            plain = self._without_forgotten(which, plain, forgotten)
+            whole = [origin for origin in anew if plain.new[origin] >= vector[origin]]
+            kept = [] if renewal is None else renewal.kept(whole)
+            changes = self._apply(which, plain, now, whole=whole, anew=anew, kept=kept)
             if renewal is not None:
-                renewal.note(*stretch, anew, delta.rows, changes)
-        except BaseNotSeen:
+                renewal.note(*stretch, anew, plain.rows, changes.lost)
+        except (BaseNotSeen, KeysUnknown):
             return None
-        except StampTooFar:
-            self.deltas_refused += 1
+        except CrdtError as error:
+            self._refuse(error)
             return None
         return changes
+
+    def _refuse(self, error: CrdtError) -> None:
+        self.deltas_refused += 1
+        self.refusal = error
 
     def promise(self, now: Now) -> None:
         """We shall never write at or below this: it makes our silence tell."""
@@ -342,6 +376,20 @@ class ShardStore:
                 for row, previous in zip(changes.rows, changes.previous, strict=True):
                     self._count(row, previous)
         return changes
+
+    def _apply_batch(self, which: int, delta: PackedDelta, now: Now) -> MergedBatch:
+        """`_apply` of many rows, none of which costs a Python object unless somebody waits."""
+        source = self.maps[which]
+        before = source.vector
+        merged = source.columns.apply(delta, wall_ms=now.wall, tell_replaced=True)
+        batch = MergedBatch(source, delta.rows, merged)
+        if which == PRESENCE:
+            self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
+            for origin, count in batch.live_counts().items():
+                self._live_by_origin[origin] += count
+                if not self._live_by_origin[origin]:
+                    del self._live_by_origin[origin]
+        return batch
 
     def _count(self, row: Row, previous: Row | None) -> None:
         if previous is not None:

@@ -7,11 +7,13 @@ into one frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from crdt import KeyHasher
 from presence_actors.config import Knobs
-from presence_actors.core.effects import Dial, ReplicaEffect, Send, WorkerEffect
+from presence_actors.core.effects import Dial, ReplicaEffect, Report, Send, WorkerEffect
 from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
@@ -91,9 +93,9 @@ class WorkerMachine:
                         self._hand(shard, event, batch)
         targets = self._zones.targets()
         if targets == self._dialled:
-            return batch.sends()
+            return batch.effects()
         self._dialled = targets
-        return [*batch.sends(), Dial(targets)]
+        return [*batch.effects(), Dial(targets)]
 
     def deadline(self) -> Instant | None:
         """The earliest deadline of the replicas."""
@@ -195,16 +197,21 @@ class WorkerMachine:
 
 
 class _Batch:
-    """Messages of one turn by destination, in order."""
+    """Messages of one turn by destination, in order, and what is to be reported."""
 
-    __slots__ = ("_messages",)
+    __slots__ = ("_messages", "_reports")
 
     def __init__(self) -> None:
         self._messages: dict[NodeName, list[PeerMessage]] = {}
+        self._reports: list[Report] = []
 
-    def take(self, effects: list[ReplicaEffect]) -> None:
+    def take(self, effects: Iterable[ReplicaEffect]) -> None:
         for effect in effects:
-            self._messages.setdefault(effect.to, []).extend(effect.messages)
+            if isinstance(effect, Send):
+                self._messages.setdefault(effect.to, []).extend(effect.messages)
+            else:
+                self._reports.append(effect)
 
-    def sends(self) -> list[WorkerEffect]:
-        return [Send(to, messages) for to, messages in self._messages.items()]
+    def effects(self) -> list[WorkerEffect]:
+        sends = [Send(to, messages) for to, messages in self._messages.items()]
+        return [*sends, *self._reports]

@@ -346,7 +346,8 @@ class Nemesis:
         source, target = self._world.processes[sender], self._world.processes[receiver]
         if isinstance(source.machine, GatewayMachine):
             return None
-        if source.machine.replica(shard) is None:
+        replica = source.machine.replica(shard)
+        if replica is None:
             return None
         wall = self._world.now_at(receiver).wall + ahead_ms
         stamp = STAMP_MAX if ahead_ms < 0 else pack_stamp(wall, 0)
@@ -362,11 +363,13 @@ class Nemesis:
             receiver=target.node,
             map=PRESENCE,
             transfer=0,
-            delta=Delta(
-                base=VersionVector(),
-                new=VersionVector({origin: Stamp(stamp)}),
-                rows=Rows.of([row]),
-                clock=Stamp(stamp),
+            delta=replica.maps()[PRESENCE].pack(
+                Delta(
+                    base=VersionVector(),
+                    new=VersionVector({origin: Stamp(stamp)}),
+                    rows=Rows.of([row]),
+                    clock=Stamp(stamp),
+                )
             ),
             seen=VersionVector(),
             ready=True,

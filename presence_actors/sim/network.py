@@ -22,7 +22,7 @@ from typing import Final
 
 from presence_actors.core.ids import NodeName
 from presence_actors.core.instants import Instant
-from presence_actors.core.messages import GossipDelta, PeerMessage
+from presence_actors.core.messages import PeerMessage
 from presence_actors.errors import InvariantBroken
 from presence_actors.wire.peer import decode_frame, encode_frame
 
@@ -108,8 +108,7 @@ class Frame:
     def __init__(self, messages: list[PeerMessage], *, sample: bool, prove: bool) -> None:
         self._messages = messages
         self._prove = sample and prove
-        go_as_bytes = sample or any(map(_is_sorted_by_bytes, messages))
-        self._data = encode_frame(messages) if go_as_bytes else None
+        self._data = encode_frame(messages) if sample else None
 
     @property
     def trace(self) -> bytes | int:
@@ -133,11 +132,6 @@ class Frame:
         if self._prove and received != self._messages:
             raise InvariantBroken(f"{self._messages} came out of their bytes as {received}")
         return received
-
-
-def _is_sorted_by_bytes(message: PeerMessage) -> bool:
-    """Whether its rows may come out of its bytes in another order."""
-    return isinstance(message, GossipDelta) and len(message.delta.rows) > 1
 
 
 class Network:

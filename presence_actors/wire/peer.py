@@ -15,13 +15,13 @@ from typing import Final, cast
 
 import msgspec
 
-from crdt import Delta, Rows, VersionVector
+from crdt import PackedRows, Rows, VersionVector
 from presence_actors.core.messages import PeerMessage
 from presence_actors.errors import RemoteProtocolError, VersionRefused
 
 __all__ = ["VERSION", "decode_frame", "encode_frame"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def encode_frame(messages: list[PeerMessage]) -> bytes:
@@ -62,7 +62,7 @@ def _malformed(peer: str, error: Exception) -> RemoteProtocolError:
 
 
 def _to_plain(value: object) -> object:
-    if isinstance(value, Rows | Delta | VersionVector):
+    if isinstance(value, Rows | PackedRows | VersionVector):
         return value.to_wire()
     raise NotImplementedError(f"no peer message holds a {type(value).__name__}")
 
@@ -71,8 +71,8 @@ def _from_plain(kind: type, value: object) -> object:
     if kind is Rows:
         # What a gateway announces has no stamps yet: the replica gives them.
         return Rows.from_wire(value, unstamped=True)
-    if kind is Delta:
-        return Delta.from_wire(value)
+    if kind is PackedRows:
+        return PackedRows.from_wire(value)
     if kind is VersionVector:
         return VersionVector.from_wire(value)
     raise NotImplementedError(f"no peer message holds a {kind.__name__}")

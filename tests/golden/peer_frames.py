@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from crdt import Delta, Origin, Row, Rows, Stamp, VersionVector
+from crdt import Delta, KeyHasher, LWWMap, Origin, PackedDelta, Row, Rows, Stamp, VersionVector
 from presence_actors.core.ids import NodeId, ShardId, Topic, ZoneId, name_of
 from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import (
@@ -47,6 +47,9 @@ BOB_GONE: Final = ALICE._replace(
 )
 UNSTAMPED: Final = ALICE._replace(stamp=Stamp(0), origin=Origin(""))
 
+#: Hashes keys as the cluster does.
+HASHED: Final = LWWMap(drift_ms_max=0, hasher=KeyHasher(b"of the golden frames"))
+
 #: One frame for each kind of message, and one with several.
 PEER: Final[dict[str, list[PeerMessage]]] = {
     "empty": [],
@@ -56,7 +59,9 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             sender=WORKER,
             receiver=OTHER,
             map=PRESENCE,
-            delta=Delta(VersionVector(), SEEN, Rows.of([ALICE, BOB_GONE]), SEEN[ORIGIN]),
+            delta=HASHED.pack(
+                Delta(VersionVector(), SEEN, Rows.of([ALICE, BOB_GONE]), SEEN[ORIGIN])
+            ),
             transfer=3,
             seen=SEEN,
             ready=True,
@@ -72,7 +77,7 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             sender=WORKER,
             receiver=None,
             map=DURABLE,
-            delta=Delta.nothing(SEEN[ORIGIN]),
+            delta=PackedDelta.nothing(SEEN[ORIGIN]),
             transfer=1,
             seen=VersionVector(),
             ready=False,

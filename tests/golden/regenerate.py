@@ -33,7 +33,7 @@ def main() -> None:
         packed = native_msgpack.encode_server(heard)
         contents[FOLDER / "native-v1-msgpack" / f"server-{name}.bin"] = packed
     for name, messages in PEER.items():
-        contents[FOLDER / "peer-v2" / f"{name}.bin"] = encode_frame(messages)
+        contents[FOLDER / "peer-v3" / f"{name}.bin"] = encode_frame(messages)
     for version, said_by_clients in ((Version.V1, CLIENT_V1), (Version.V2, CLIENT_V2)):
         folder = FOLDER / f"phoenix-v{version}"
         for name, frame in said_by_clients.items():

@@ -1,12 +1,15 @@
 """One process of an actor without any Ray or socket: what it makes of a directory."""
 
+import logging
+
 import msgspec
+import pytest
 
 from presence_actors.actors.directory import Directory, Fault, Seat, WorkerEntry
 from presence_actors.actors.process import HostEvent, Process
 from presence_actors.actors.settings import Secret, Settings
 from presence_actors.config import ClusterConfig
-from presence_actors.core.effects import Dial
+from presence_actors.core.effects import Dial, Report
 from presence_actors.core.events import ClusterChanged, MessagesReceived, PeerLinked
 from presence_actors.core.ids import NodeId, NodeName, name_of
 from presence_actors.core.messages import BeatAck
@@ -219,3 +222,13 @@ def test_a_secret_does_not_show() -> None:
     settings = Settings(config=ClusterConfig(), link_secret=Secret(b"hush"), token_key=Secret(b"k"))
     assert "hush" not in repr(settings)
     assert "Secret(...)" in repr(settings)
+
+
+def test_what_is_reported_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """One line that says who and why."""
+    process, _ = process_of(Seat("a", "worker", 0))
+    with caplog.at_level(logging.WARNING):
+        process.report(Report("DeltaRefused", NodeId("a/w1/01"), "its clock is ahead"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "DeltaRefused sender=a/w1/01 reason='its clock is ahead'"
+    ]

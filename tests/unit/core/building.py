@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from crdt import Delta, KeyHasher, LWWMap, Origin, Row, Rows, Stamp, VersionVector
+from crdt import (
+    Delta,
+    Key,
+    KeyHasher,
+    LWWMap,
+    Origin,
+    PackedDelta,
+    Row,
+    Rows,
+    Stamp,
+    VersionVector,
+)
 from crdt.hlc import pack_stamp
 from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import NodeId, NodeName, SessionId, ShardId, Topic, UserId
@@ -37,10 +48,12 @@ __all__ = [
     "end",
     "entry",
     "intent",
+    "keys_of",
     "last_seen",
     "life",
     "map_of",
     "name",
+    "packed_of",
     "session",
     "stamp",
     "unstamped",
@@ -163,6 +176,22 @@ def delta_of(
     return Delta(
         base, reached if new is None else new, Rows.of(rows), greatest if clock is None else clock
     )
+
+
+def packed_of(
+    *rows: Row,
+    base: VersionVector = NOTHING,
+    new: VersionVector | None = None,
+    clock: Stamp | None = None,
+) -> PackedDelta:
+    """The same as it goes from replica to replica, with the full keys."""
+    return map_of().pack(delta_of(*rows, base=base, new=new, clock=clock))
+
+
+def keys_of(delta: PackedDelta) -> list[Key | None]:
+    """The full keys of its rows, None where they are left out."""
+    ids = delta.rows.ids
+    return [None] * len(delta.rows) if ids is None else ids.tolist()
 
 
 def map_of(*rows: Row, drift_ms_max: int = 1_000_000) -> LWWMap:

@@ -7,6 +7,7 @@ from typing import Final
 
 from crdt import Row, Rows, VersionVector
 from presence_actors.config import Knobs
+from presence_actors.core.effects import Report, Send
 from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
@@ -28,7 +29,7 @@ from presence_actors.core.messages import (
     Segment,
 )
 from presence_actors.core.replica import ReplicaMachine
-from tests.unit.core.building import G0, HASHER, NOTHING, SHARD, W0, W1, at, delta_of, unstamped
+from tests.unit.core.building import G0, HASHER, NOTHING, SHARD, W0, W1, at, packed_of, unstamped
 
 __all__ = ["KNOBS", "Said", "Stage", "attach", "bodies", "detached", "gossip", "operations"]
 
@@ -44,6 +45,8 @@ class Stage:
         self, *, node: NodeId = W0, first: bool = True, peers: Sequence[NodeId] = ()
     ) -> None:
         self.at = 0
+        #: What the operator was told.
+        self.reports: list[Report] = []
         self.node = node
         self.machine = ReplicaMachine(
             node,
@@ -60,8 +63,10 @@ class Stage:
 
     def happens(self, event: ReplicaEvent, *, wall: int | None = None) -> Said:
         """One event, now."""
-        sends = self.machine.handle(event, at(self.at, wall=wall))
+        effects = self.machine.handle(event, at(self.at, wall=wall))
         self.machine.check()
+        self.reports += [effect for effect in effects if isinstance(effect, Report)]
+        sends = [effect for effect in effects if isinstance(effect, Send)]
         return [(send.to, message) for send in sends for message in send.messages]
 
     def hears(self, sender: NodeId, *messages: PeerMessage, wall: int | None = None) -> Said:
@@ -157,7 +162,7 @@ def gossip(
         sender=sender,
         receiver=receiver,
         map=which,
-        delta=delta_of(*rows, base=base),
+        delta=packed_of(*rows, base=base),
         transfer=transfer,
         seen=seen,
         ready=ready,

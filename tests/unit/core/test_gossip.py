@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crdt import Delta, LWWMap, Origin, Stamp, VersionVector
+from crdt import LWWMap, Origin, PackedDelta, Stamp, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core import gossip as module
 from presence_actors.core.gossip import Flow, Gossip, Peer
@@ -21,6 +21,7 @@ from tests.unit.core.building import (
     at,
     delta_of,
     entry,
+    keys_of,
     life,
     map_of,
     name,
@@ -32,7 +33,7 @@ CLOCK = stamp(0)
 PEOPLE = [entry(f"user{number}", written=number + 1) for number in range(5)]
 
 
-def step(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int] | None:
+def step(flow: Flow, source: LWWMap, now: int = 0) -> tuple[PackedDelta, int] | None:
     """What the flow would send now."""
     found = flow.next_delta(
         source,
@@ -45,16 +46,16 @@ def step(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int] | None:
     return None if found is None else found[:2]
 
 
-def sent(flow: Flow, source: LWWMap, now: int = 0) -> tuple[Delta, int]:
+def sent(flow: Flow, source: LWWMap, now: int = 0) -> tuple[PackedDelta, int]:
     """What the flow sends now."""
     found = step(flow, source, now)
     assert found is not None
     return found
 
 
-def users(delta: Delta) -> list[str]:
-    """Whom a delta is about."""
-    return [row.key[1] for row in delta.rows]
+def users(delta: PackedDelta) -> list[str]:
+    """Whom a delta is about; it names them all."""
+    return [key[1] for key in keys_of(delta) if key is not None]
 
 
 @pytest.fixture
@@ -186,6 +187,60 @@ def test_parts_get_on_even_if_each_answer_comes_after_the_repetition(flow: Flow)
         if delta.new == source.vector:
             break
     assert told == [["user0", "user1"], ["user2", "user3"], ["user4"]]
+
+
+def crowd(count: int) -> LWWMap:
+    """A map of so many entries, more than the birth of an entry is rounded by."""
+    return map_of(*(entry(f"user{number}", written=number + 1) for number in range(count)))
+
+
+def change(source: LWWMap, user: str, written: int) -> None:
+    """An entry that has been there for long changes."""
+    source.apply(delta_of(entry(user, written=written), base=source.vector), wall_ms=WALL)
+
+
+def test_full_keys_are_left_out_once_a_peer_got_a_transfer_to_its_end(flow: Flow) -> None:
+    """It knows every entry by its hash then; of one that is new the key goes along."""
+    source = crowd(2_000)
+    delta, transfer = sent(flow, source)
+    assert None not in keys_of(delta)
+    flow.note_seen(source.vector)
+    flow.note_answer(transfer, accepted=True)
+    change(source, "user0", 3_000)
+    change(source, "carol", 3_001)
+    assert [key and key[1] for key in keys_of(sent(flow, source)[0])] == [None, "carol"]
+
+
+def test_a_peer_that_refuses_gets_all_keys_again(flow: Flow) -> None:
+    """It may have forgotten an entry that it knew."""
+    source = crowd(2_000)
+    _, transfer = sent(flow, source)
+    flow.note_seen(source.vector)
+    flow.note_answer(transfer, accepted=True)
+    change(source, "user0", 3_000)
+    delta, transfer = sent(flow, source)
+    assert keys_of(delta) == [None]
+    flow.begin_again()
+    flow.note_answer(transfer, accepted=False)
+    assert users(sent(flow, source)[0]) == ["user0"]
+
+
+def test_an_entry_that_changed_late_has_its_key_in_the_part_that_brings_it(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came before the end of the first part, but was not in it: the peer does not know it.
+
+    Without, the peer refused the second part, and the first one was sent again, for ever.
+    """
+    monkeypatch.setattr(module, "GOSSIP_ROWS_MAX", 1_500)
+    source = crowd(2_000)
+    change(source, "user0", 3_000)
+    first, transfer = sent(flow, source)
+    assert users(first)[0] == "user1"
+    flow.note_answer(transfer, accepted=True)
+    second, _ = sent(flow, source)
+    assert users(second)[-1] == "user0"
+    assert None not in keys_of(second)
 
 
 def test_unanswered_transfers_are_bounded(flow: Flow) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdt import Changes, Origin, Row, Rows
+from crdt import Origin, Row, Rows
 from presence_actors.core.renewal import Renewal
 from tests.unit.core.building import W0, W1, entry
 
@@ -14,9 +14,7 @@ def note(
     renewal: Renewal, after: int, reached: int, *rows: Row, lost: tuple[Row, ...] = ()
 ) -> None:
     """A part with these rows of which some lost."""
-    nothing = Rows.empty()
-    changes = Changes(nothing, [], Rows.of(lost), nothing, nothing)
-    renewal.note(after, reached, [HERS], Rows.of(rows), changes)
+    renewal.note(after, reached, [HERS], Rows.of(rows), Rows.of(lost))
 
 
 def test_rows_of_parts_without_a_gap_are_kept() -> None:

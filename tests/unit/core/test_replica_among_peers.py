@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from crdt import Origin, VersionVector
+from crdt import KeyHasher, LWWMap, Origin, VersionVector
 from presence_actors.core.events import ClusterChanged, DeadlineReached, Worker
 from presence_actors.core.ids import NodeId, name_of, user_topic
 from presence_actors.core.messages import (
@@ -32,9 +33,11 @@ from tests.unit.core.building import (
     W2,
     WALL,
     at,
+    delta_of,
     end,
     entry,
     intent,
+    keys_of,
     life,
     stamp,
 )
@@ -114,7 +117,7 @@ def test_a_write_reaches_the_peers_within_the_gossip_interval_and_once() -> None
     stage.passes(100)
     stage.hears(G0, attach(HOME))
     (sent,) = deltas(stage.passes(100 + KNOBS.gossip_interval_ms))
-    assert [row.key for row in sent.delta.rows] == [HOME.key]
+    assert keys_of(sent.delta) == [HOME.key]
     assert (sent.receiver, sent.ready) == (W1, True)
     stage.hears(W1, GossipAck(SHARD, W1, W0, PRESENCE, sent.transfer, accepted=True, seen=NOTHING))
     assert {len(one.delta.rows) for one in deltas(stage.passes(2_000))} == {0}
@@ -129,6 +132,81 @@ def test_a_change_that_a_peer_tells_reaches_those_that_watch() -> None:
     stage.hears(W1, gossip(theirs), gossip(intent(origin=W1), which=DURABLE))
     (told,) = stage.flushes()
     assert (list(told.rows), list(told.durable)) == ([theirs], [intent(origin=W1)])
+
+
+def without_keys(message: GossipDelta) -> GossipDelta:
+    """As a peer sends it that takes the entries for known here."""
+    message.delta.rows.ids = None
+    return message
+
+
+def test_an_entry_that_is_not_known_is_asked_for_and_never_guessed() -> None:
+    """The refusal makes the sender begin again, with full keys; it is no fault to report."""
+    stage = Stage(peers=[W1])
+    theirs = entry(origin=W1, holder=life("a/g7"))
+    (answer,) = acks(stage.hears(W1, without_keys(gossip(theirs))))
+    assert (answer.accepted, W1 in answer.seen) == (False, False)
+    assert stage.machine.maps()[PRESENCE].rows_total == 0
+    (answer,) = acks(stage.hears(W1, gossip(theirs)))
+    assert answer.accepted
+    newer = theirs._replace(stamp=stamp(5))
+    (answer,) = acks(stage.hears(W1, without_keys(gossip(newer))))
+    assert answer.accepted
+    assert stage.entry(theirs) == newer
+    assert (stage.reports, stage.machine.inspect().deltas_refused) == ([], 0)
+
+
+def test_of_a_crowd_that_comes_at_once_watchers_hear_of_theirs() -> None:
+    """And a gateway that has lost entries to it hears who beat them; all of it is held."""
+    stage = Stage(peers=[W1])
+    stage.hears(G0, attach(HOME, topics=[LOBBY]))
+    stage.flushes()
+    crowd = [
+        entry(f"user{number}", topic=f"default/room:{number}", origin=W1, written=2 + number)
+        for number in range(100)
+    ]
+    strangers = [row._replace(holder=life("a/g7")) for row in crowd]
+    bob = entry("bob", origin=W1, written=200, holder=life("a/g7"))
+    resumed = HOME._replace(
+        stamp=stamp(201), origin=Origin(W1), holder=life("a/g7"), epoch=HOME.epoch + (1 << 32)
+    )
+    stage.hears(W1, gossip(*strangers, bob, resumed))
+    (told,) = stage.flushes()
+    assert list(told.rows) == [bob]
+    assert list(told.defeats) == [resumed]
+    assert len(stage.machine.maps()[PRESENCE]) == 102
+
+
+def test_a_crowd_that_names_a_gateway_which_knows_nothing_of_it_ends() -> None:
+    """Whatever merge brings it, be it of many rows at once."""
+    stage = Stage(peers=[W1])
+    stage.hears(G0, attach())
+    crowd = [
+        entry(f"user{number}", topic=f"default/room:{number}", origin=W1, written=2 + number)
+        for number in range(50)
+    ]
+    stage.hears(W1, gossip(*crowd))
+    assert all(stage.ended(row) for row in crowd)
+
+
+def test_hashes_under_another_secret_are_refused_and_reported_once() -> None:
+    """By name, with what to do; nothing has changed, and the next good delta is taken."""
+    stage = Stage(peers=[W1])
+    foreign = LWWMap(drift_ms_max=0, hasher=KeyHasher(b"of another cluster"))
+    bad = msgspec.structs.replace(
+        gossip(entry(origin=W1)), delta=foreign.pack(delta_of(entry(origin=W1)))
+    )
+    for _ in range(3):
+        (answer,) = acks(stage.hears(W1, bad))
+        assert not answer.accepted
+    (report,) = stage.reports
+    assert (report.event, report.peer) == ("DeltaRefused", W1)
+    assert "give every zone of the cluster the same secret" in report.reason
+    assert stage.machine.inspect().deltas_refused == 3
+    assert stage.machine.maps()[PRESENCE].rows_total == 0
+    stage.hears(W1, gossip(entry(origin=W1, holder=life("a/g7"))))
+    stage.hears(W1, bad)
+    assert len(stage.reports) == 2
 
 
 # --- readiness

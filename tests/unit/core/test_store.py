@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crdt import HybridClock, Origin, Stamp, VersionVector, pack_stamp
+from crdt import Changes, HybridClock, Origin, Stamp, VersionVector, pack_stamp
 from crdt.hlc import COUNTER_MAX
 from presence_actors.config import Knobs
 from presence_actors.core.ids import name_of
@@ -20,11 +20,11 @@ from tests.unit.core.building import (
     W2,
     WALL,
     at,
-    delta_of,
     end,
     entry,
     intent,
     life,
+    packed_of,
     stamp,
     unstamped,
 )
@@ -87,7 +87,7 @@ def test_both_maps_are_stamped_by_one_clock() -> None:
 def test_a_clock_far_behind_what_was_seen_does_not_stamp() -> None:
     """Its stamps would be refused by those whose clocks are right; it stamps when it is near."""
     mine = store()
-    mine.merge(PRESENCE, delta_of(entry(written=10_000, origin=W1)), at(10_000))
+    mine.merge(PRESENCE, packed_of(entry(written=10_000, origin=W1)), at(10_000))
     assert not mine.is_clock_usable(at(10_000, wall=WALL + 7_999))
     row = unstamped(entry(session="s2"))
     assert mine.write(PRESENCE, [row], at(10_001, wall=WALL + 7_999)) is None
@@ -100,7 +100,7 @@ def test_a_clock_at_the_edge_of_the_drift_bound_does_not_stamp() -> None:
     """Its next stamp could carry beyond the bound; a millisecond later there is room."""
     mine = store()
     edge = pack_stamp(WALL + DRIFT_MS, COUNTER_MAX)
-    mine.merge(PRESENCE, delta_of(clock=edge), at(0))
+    mine.merge(PRESENCE, packed_of(clock=edge), at(0))
     rows = [unstamped(entry(session=session)) for session in ("s1", "s2")]
     assert not mine.is_clock_usable(at(0))
     assert mine.write(PRESENCE, rows, at(0)) is None
@@ -115,8 +115,8 @@ def test_a_merged_delta_moves_vector_and_clock() -> None:
     """Whatever is stamped next comes after what was seen."""
     mine = store()
     theirs = entry(origin=W1, written=500)
-    changes = mine.merge(PRESENCE, delta_of(theirs), at(0))
-    assert changes is not None
+    changes = mine.merge(PRESENCE, packed_of(theirs), at(0))
+    assert isinstance(changes, Changes)
     assert list(changes.rows) == [theirs]
     assert mine.clock.last == stamp(500)
     mine.check()
@@ -126,16 +126,16 @@ def test_a_delta_on_a_base_that_was_not_seen_changes_nothing() -> None:
     """The peer is to send from another base; it is no fault of its clock."""
     mine = store()
     base = VersionVector({Origin(W1): stamp(3)})
-    assert mine.merge(PRESENCE, delta_of(entry(origin=W1, written=4), base=base), at(10)) is None
+    assert mine.merge(PRESENCE, packed_of(entry(origin=W1, written=4), base=base), at(10)) is None
     assert len(mine.presence) == 0
     assert mine.deltas_refused == 0
 
 
-def test_a_delta_of_a_clock_too_far_ahead_is_refused_and_counted() -> None:
+def test_a_packed_of_a_clock_too_far_ahead_is_refused_and_counted() -> None:
     """One clock far ahead would win every race, and drag all others along."""
     mine = store()
     ahead = pack_stamp(WALL + DRIFT_MS + 1, 0)
-    assert mine.merge(PRESENCE, delta_of(entry(origin=W1), clock=ahead), at(0)) is None
+    assert mine.merge(PRESENCE, packed_of(entry(origin=W1), clock=ahead), at(0)) is None
     assert len(mine.presence) == 0
     assert mine.clock.last == 0
     assert mine.deltas_refused == 1
@@ -148,9 +148,9 @@ def test_origins_are_those_of_live_entries_only() -> None:
     """Sorted; with the end of its last entry an origin goes."""
     mine = store()
     first, second = entry(origin=W2, session="s1"), entry(origin=W1, session="s2")
-    mine.merge(PRESENCE, delta_of(first, second), at(10))
+    mine.merge(PRESENCE, packed_of(first, second), at(10))
     assert mine.origins() == [Origin(W1), Origin(W2)]
-    mine.merge(PRESENCE, delta_of(end(second, written=2)), at(10))
+    mine.merge(PRESENCE, packed_of(end(second, written=2)), at(10))
     assert mine.origins() == [Origin(W2)]
     mine.check()
 
@@ -158,15 +158,15 @@ def test_origins_are_those_of_live_entries_only() -> None:
 def test_an_entry_that_another_origin_takes_over_counts_for_that_one() -> None:
     """A session that moved has one home."""
     mine = store()
-    mine.merge(PRESENCE, delta_of(entry(origin=W1)), at(10))
-    mine.merge(PRESENCE, delta_of(entry(origin=W2, written=2, resume=1)), at(10))
+    mine.merge(PRESENCE, packed_of(entry(origin=W1)), at(10))
+    mine.merge(PRESENCE, packed_of(entry(origin=W2, written=2, resume=1)), at(10))
     assert mine.origins() == [Origin(W2)]
 
 
 def test_silent_origins_come_with_their_last_word_and_without_ourselves() -> None:
     """A peer counts even without an entry here: it may have taken some in since."""
     mine = store()
-    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    mine.merge(PRESENCE, packed_of(entry(origin=W1, written=100)), at(100))
     mine.write(PRESENCE, [unstamped(entry(session="s2"))], at(100))
     assert mine.silent_origins([W2], at(3_099), after_ms=3_000) == {}
     assert mine.silent_origins([W2], at(3_100), after_ms=3_000) == {W1: WALL + 100}
@@ -182,7 +182,7 @@ def test_an_old_life_of_a_peer_is_not_waited_for_once_a_new_one_is_heard_through
     old, new = life("a/w2"), life("a/w2", 9)
     mine.silent_origins([old], at(0), after_ms=3_000)
     assert mine.silent_origins([old], at(4_000), after_ms=3_000) == {old: 0}
-    mine.merge(PRESENCE, delta_of(entry(origin=new, written=4_000)), at(4_000))
+    mine.merge(PRESENCE, packed_of(entry(origin=new, written=4_000)), at(4_000))
     assert mine.silent_origins([old], at(4_000), after_ms=3_000) == {}
 
 
@@ -191,9 +191,9 @@ def test_a_promise_makes_silence_tell() -> None:
     theirs = ShardStore(W1, horizon=HORIZON, hasher=HASHER)
     theirs.promise(at(5_000))
     mine = store()
-    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    mine.merge(PRESENCE, packed_of(entry(origin=W1, written=100)), at(100))
     assert mine.is_silent(Origin(W1), at(5_000), after_ms=3_000)
-    mine.merge(PRESENCE, theirs.presence.state(), at(5_000))
+    mine.merge(PRESENCE, theirs.presence.pack(theirs.presence.state()), at(5_000))
     assert not mine.is_silent(Origin(W1), at(5_000), after_ms=3_000)
     assert theirs.durable.vector == theirs.presence.vector
 
@@ -202,7 +202,7 @@ def test_the_age_of_a_word_is_counted_by_wall_clocks_and_never_negative() -> Non
     """Nobody was heard: no age. A word from a clock ahead of ours has age 0."""
     mine = store()
     assert mine.word_age_ms(name_of(W1), at(0)) is None
-    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(0))
+    mine.merge(PRESENCE, packed_of(entry(origin=W1, written=100)), at(0))
     assert mine.word_age_ms(name_of(W1), at(0)) == 0
     assert mine.word_age_ms(name_of(W1), at(350)) == 250
 
@@ -249,7 +249,7 @@ def test_of_an_origin_that_was_not_heard_within_the_horizon_nothing_is_told() ->
     """Its rows stay; our own component always counts."""
     mine = store()
     mine.write(PRESENCE, [unstamped(entry(session="s2"))], at(0))
-    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
+    mine.merge(PRESENCE, packed_of(entry(origin=W1, written=100)), at(100))
     assert mine.believed(PRESENCE, at(99 + HOUR)) == mine.presence.vector
     assert list(mine.believed(PRESENCE, at(100 + HOUR)).to_wire()) == [W0]
     assert len(mine.presence) == 2
@@ -259,8 +259,8 @@ def test_what_builds_on_an_origin_beyond_the_horizon_is_refused() -> None:
     """Ends between may be forgotten; nothing changes."""
     mine = store()
     row = entry(origin=W1, written=100)
-    mine.merge(PRESENCE, delta_of(row), at(100))
-    late = delta_of(entry(origin=W1, written=101 + HOUR), base=mine.presence.vector)
+    mine.merge(PRESENCE, packed_of(row), at(100))
+    late = packed_of(entry(origin=W1, written=101 + HOUR), base=mine.presence.vector)
     assert mine.merge(PRESENCE, late, at(101 + HOUR)) is None
     assert mine.presence.get(row.key) == row
 
@@ -268,10 +268,10 @@ def test_what_builds_on_an_origin_beyond_the_horizon_is_refused() -> None:
 def test_rows_that_went_with_an_origin_beyond_the_horizon_are_replaced_by_those_that_came() -> None:
     """Whoever has heard it tells all of it; what is missing has ended."""
     mine = store()
-    mine.merge(PRESENCE, delta_of(entry(origin=W1, written=100)), at(100))
-    new = delta_of(entry("bob", origin=W1, written=101 + HOUR))
+    mine.merge(PRESENCE, packed_of(entry(origin=W1, written=100)), at(100))
+    new = packed_of(entry("bob", origin=W1, written=101 + HOUR))
     changes = mine.merge(PRESENCE, new, at(101 + HOUR), told=new.new)
-    assert changes is not None
+    assert isinstance(changes, Changes)
     assert [row.key[1] for row in changes.dropped] == ["alice"]
     assert [row.key[1] for row in mine.presence.live_rows()] == ["bob"]
     mine.check()
@@ -280,12 +280,12 @@ def test_rows_that_went_with_an_origin_beyond_the_horizon_are_replaced_by_those_
 def test_a_dead_life_goes_with_its_rows_and_is_not_learnt_again() -> None:
     """Once another life of its worker was heard, and it was not for the horizon."""
     mine = store()
-    old = delta_of(entry(origin=W1, written=100))
+    old = packed_of(entry(origin=W1, written=100))
     mine.merge(PRESENCE, old, at(100))
     late = at(200 + HOUR)
     assert len(mine.forget(late, peers=[], retired=[])[0]) == 0
     newer = life(name_of(W1), 9)
-    mine.merge(PRESENCE, delta_of(entry("bob", origin=newer, written=200 + HOUR)), late)
+    mine.merge(PRESENCE, packed_of(entry("bob", origin=newer, written=200 + HOUR)), late)
     gone, more = mine.forget(late, peers=[], retired=[])
     assert ([row.key[1] for row in gone], more) == (["alice"], False)
     assert Origin(W1) not in mine.presence.vector
@@ -312,7 +312,7 @@ def test_so_many_ends_go_in_one_step_and_the_rest_in_the_next() -> None:
 def test_choices_are_never_forgotten() -> None:
     """The durable map has no horizon, whoever wrote it."""
     mine = store()
-    mine.merge(DURABLE, delta_of(intent()), at(0))
+    mine.merge(DURABLE, packed_of(intent()), at(0))
     for number in (1, 2):
         mine.forget(at(number * 10 * HOUR), peers=[], retired=[])
     assert len(mine.durable) == 1

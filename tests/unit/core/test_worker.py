@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from crdt import Delta, Rows
+from crdt import PackedDelta, Rows
 from presence_actors.config import Knobs
-from presence_actors.core.effects import Dial, Send
+from presence_actors.core.effects import Dial, Report, Send
 from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
@@ -94,7 +94,7 @@ def greeting(shard: ShardId, *, transfer: int = 0) -> GossipDelta:
         sender=W1,
         receiver=None,
         map=0,
-        delta=Delta.nothing(stamp(0)),
+        delta=PackedDelta.nothing(stamp(0)),
         transfer=transfer,
         seen=NOTHING,
         ready=True,
@@ -274,3 +274,19 @@ def test_the_workers_of_a_retired_zone_are_dialled_no_more() -> None:
     assert machine.handle(retired, at(1))[-1] == Dial({})
     restored = msgspec.structs.replace(cluster(W0), version=2)
     assert machine.handle(restored, at(2))[-1] == Dial({name_of(FAR): ("127.0.0.1", 7)})
+
+
+def test_what_a_replica_reports_goes_on_to_the_operator() -> None:
+    """Behind what is to be sent."""
+    machine = worker(replicas=2)
+    machine.handle(cluster(W0, W1), at(0))
+    far_ahead = msgspec.structs.replace(
+        greeting(ShardId(0)), delta=PackedDelta.nothing(stamp(1_000_000))
+    )
+    shard = next(shard for shard in ALL if machine.replica(shard) is not None)
+    message = msgspec.structs.replace(far_ahead, shard=shard)
+    *sends, report = machine.handle(MessagesReceived(W1, [message]), at(0))
+    assert all(isinstance(effect, Send) for effect in sends)
+    assert isinstance(report, Report)
+    assert (report.event, report.peer) == ("DeltaRefused", W1)
+    assert "synchronise the clocks" in report.reason

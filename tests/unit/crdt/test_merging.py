@@ -32,7 +32,7 @@ def test_a_plan_changes_nothing() -> None:
     before = entries.nbytes
     planned = plan(entries, batch(5), VersionVector(), ids_kept=True)
     assert (planned.win.tolist(), len(entries), entries.nbytes) == ([0], 0, before)
-    rows, _, new_count = carry_out(entries, planned)
+    rows, _, new_count, _ = carry_out(entries, planned)
     assert (rows.tolist(), new_count, len(entries)) == ([1], 1, 1)
 
 

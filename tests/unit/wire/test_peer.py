@@ -14,7 +14,7 @@ from presence_actors.errors import RemoteProtocolError, VersionRefused
 from presence_actors.wire.peer import VERSION, decode_frame, encode_frame
 from tests.golden.peer_frames import PEER
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "peer-v2"
+GOLDEN = Path(__file__).parents[2] / "golden" / "peer-v3"
 FRAMES = [encode_frame(messages) for messages in PEER.values()]
 
 
@@ -56,9 +56,9 @@ def test_another_version_is_refused_by_name() -> None:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"\x02", id="a number"),
-        pytest.param(b"\x92\x02", id="cut off"),
-        pytest.param(b"\x92\x02\x90", id="without a checksum"),
-        pytest.param(b"\x92\x02\x92\x00\x90", id="with another checksum"),
+        pytest.param(b"\x92\x03", id="cut off"),
+        pytest.param(b"\x92\x03\x90", id="without a checksum"),
+        pytest.param(b"\x92\x03\x92\x00\x90", id="with another checksum"),
         pytest.param(summed(b"\x90") + b"\x00", id="more behind"),
         pytest.param(summed(b"\xdd\xff\xff\xff\xff"), id="a list that claims 4 billion members"),
         pytest.param(summed(b"\x91\x80"), id="a message without a type"),
