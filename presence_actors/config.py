@@ -8,6 +8,7 @@ integers of milliseconds.
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -17,7 +18,14 @@ from presence_actors.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ClusterConfig", "Knobs", "load_knobs", "parse_address", "parse_duration"]
+__all__ = [
+    "ClusterConfig",
+    "Knobs",
+    "SocketLibrary",
+    "load_knobs",
+    "parse_address",
+    "parse_duration",
+]
 
 _PORT_LAST: Final = 65_535
 
@@ -124,6 +132,13 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(name, value, f"must be at least {words} = {least}")
 
 
+class SocketLibrary(StrEnum):
+    """Which library serves the WebSockets of a gateway; HTTP is aiohttp's in either case."""
+
+    PICOWS = "picows"
+    AIOHTTP = "aiohttp"
+
+
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The shape of one zone's cluster."""
 
@@ -135,6 +150,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: Where gateways serve clients: `port`, `port` + 1, ...
     host: str = "127.0.0.1"
     port: int = 4000
+    #: What serves their WebSockets.
+    sockets: SocketLibrary = SocketLibrary.PICOWS
     #: Where peer links listen.
     link_host: str = "127.0.0.1"
     #: The first worker's links; the next worker's have the next port. 0: any free ones.

@@ -49,6 +49,7 @@ class GatewayActor:
             reads_need_scope=config.reads_need_scope,
             gateway_name=seat.node_name,
             ping_ms=config.knobs.heartbeat_ms,
+            sockets=config.sockets,
         )
         self._starting = asyncio.get_running_loop().create_task(self._process.start(self._open))
         end_with(self._starting)

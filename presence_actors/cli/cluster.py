@@ -11,7 +11,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from presence_actors.config import ClusterConfig, Knobs, load_knobs, parse_duration
+from presence_actors.config import ClusterConfig, Knobs, SocketLibrary, load_knobs, parse_duration
 from presence_actors.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ def up(  # noqa: PLR0913  # each is an option
     reads_need_scope: Annotated[
         bool, typer.Option("--reads-need-scope", help="Over HTTP only app servers may read.")
     ] = False,
+    sockets: Annotated[
+        SocketLibrary, typer.Option(help="What serves WebSockets.")
+    ] = SocketLibrary.PICOWS,
     knob: Annotated[list[str] | None, typer.Option(help="name=value; repeat.")] = None,
     wait: Annotated[bool, typer.Option(help="Return once it is ready.")] = True,
 ) -> None:
@@ -129,6 +132,7 @@ def up(  # noqa: PLR0913  # each is an option
         port=port,
         link_host=link_host or ("127.0.0.1" if address is None else "node"),
         link_port=link_port,
+        sockets=sockets,
         join=join or [],
         reads_need_scope=reads_need_scope,
         faults=faults,

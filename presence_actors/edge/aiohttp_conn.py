@@ -9,40 +9,29 @@ so it may stand between frames that aiohttp writes itself (pings, pongs, the clo
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from presence_actors.core.ids import ConnectionId
 from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX
-from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.edge.driver import GatewayDriver
-from presence_actors.wire.refusals import FrameRefused
+from presence_actors.edge.upgrade import Admitted
+from presence_actors.edge.websocket_frames import (
+    BINARY,
+    CLOSE,
+    TEXT,
+    TOO_BIG,
+    cut_reason,
+    data_frame,
+)
 
-__all__ = ["AiohttpConn", "data_frame", "serve_socket"]
+__all__ = ["AiohttpConn", "serve_socket"]
 
 #: How long what a client is still sending is read and dropped after a frame that is too big: if the
 #: socket were closed at once, its kernel would throw away the closing frame, too.
 _DISCARD_MS: Final = 500
-
-_FINAL: Final = 0x80
-_SHORT_MAX: Final = 125
-_MEDIUM_MAX: Final = 0xFFFF
-#: RFC 6455, section 5.5: a control frame carries at most 125 bytes, two of them the code.
-_REASON_BYTES_MAX: Final = 123
-
-
-def data_frame(opcode: WSMsgType, payload: bytes) -> bytes:
-    """A server's WebSocket frame (RFC 6455, section 5.2): final, and not masked."""
-    first, size = _FINAL | opcode, len(payload)
-    if size <= _SHORT_MAX:
-        return bytes((first, size)) + payload
-    if size <= _MEDIUM_MAX:
-        return struct.pack("!BBH", first, 126, size) + payload
-    return struct.pack("!BBQ", first, 127, size) + payload
 
 
 class AiohttpConn:
@@ -59,7 +48,7 @@ class AiohttpConn:
 
     def write(self, data: bytes, *, binary: bool = False) -> None:
         """Gather a frame: text, as UTF-8, or a binary one."""
-        self._gathered.append(data_frame(WSMsgType.BINARY if binary else WSMsgType.TEXT, data))
+        self._gathered.append(data_frame(BINARY if binary else TEXT, data))
 
     def flush(self) -> None:
         """Hand what was gathered to the transport."""
@@ -75,6 +64,10 @@ class AiohttpConn:
             self.flush()
             self._closing = asyncio.get_running_loop().create_task(self._close(code, reason))
 
+    def abort(self) -> None:
+        """Cut it off."""
+        self._transport.abort()
+
     @property
     def unsent_bytes(self) -> int:
         """What the client has been slow to read."""
@@ -86,7 +79,7 @@ class AiohttpConn:
             await self._closing
 
     async def _close(self, code: int, reason: str) -> None:
-        message = _cut(reason)
+        message = cut_reason(reason)
         try:
             async with asyncio.timeout(self._close_ms / 1_000):
                 if code == WSCloseCode.MESSAGE_TOO_BIG:
@@ -100,7 +93,7 @@ class AiohttpConn:
     async def _close_amid_frame(self, code: int, message: bytes) -> None:
         """Close while a frame is still coming in that will never be read."""
         if not self._transport.is_closing():
-            self._transport.write(data_frame(WSMsgType.CLOSE, code.to_bytes(2, "big") + message))
+            self._transport.write(data_frame(CLOSE, code.to_bytes(2, "big") + message))
             await asyncio.sleep(_DISCARD_MS / 1_000)
             self._transport.close()
 
@@ -130,33 +123,25 @@ class _Socket(web.WebSocketResponse):
 
 
 async def serve_socket(
-    request: web.Request,
-    driver: GatewayDriver,
-    *,
-    protocol: str | None,
-    opened: Callable[[AiohttpConn], ConnectionId],
-    says_goodbye: Callable[[int, str], bool] = lambda _code, _reason: False,
-    ping_ms: int,
+    request: web.Request, driver: GatewayDriver, admitted: Admitted, *, ping_ms: int
 ) -> web.WebSocketResponse:
     """Upgrade, and serve the connection until it is gone.
 
     Args:
         request: The upgrade.
         driver: What the frames are handed to.
-        protocol: The subprotocol to answer with, if any.
-        opened: Tells the driver of the connection.
-        says_goodbye: Whether a client that closes with this code and reason is gone for good.
+        admitted: What was decided about the request.
         ping_ms: Distance of the WebSocket pings to a silent client.
     """
     close_ms = driver.limits.close_ms
-    socket = _Socket(protocol=protocol, ping_ms=ping_ms, close_ms=close_ms)
+    socket = _Socket(protocol=admitted.protocol, ping_ms=ping_ms, close_ms=close_ms)
     await socket.prepare(request)
     transport = request.transport
     if transport is None:
         return socket
     conn = AiohttpConn(socket, transport, close_ms=close_ms)
-    connection = opened(conn)
-    socket.on_too_big = partial(driver.refused, connection, _TOO_BIG)
+    connection = admitted.opened(conn)
+    socket.on_too_big = partial(driver.refused, connection, TOO_BIG)
     orderly = False
     try:
         while True:
@@ -165,7 +150,7 @@ async def serve_socket(
                 case WSMsgType.TEXT | WSMsgType.BINARY:
                     driver.received(connection, message.data)
                 case WSMsgType.CLOSE:
-                    orderly = says_goodbye(int(message.data), message.extra or "")
+                    orderly = admitted.says_goodbye(int(message.data), message.extra or "")
                     break
                 case _:
                     break
@@ -173,12 +158,3 @@ async def serve_socket(
         driver.closed(connection, orderly=orderly)
         await conn.closed()
     return socket
-
-
-_TOO_BIG: Final = FrameRefused(
-    ErrorCode.TOO_BIG, f"a frame may have at most {CLIENT_FRAME_BYTES_MAX} bytes"
-)
-
-
-def _cut(reason: str) -> bytes:
-    return reason.encode()[:_REASON_BYTES_MAX].decode(errors="ignore").encode()

@@ -29,6 +29,10 @@ class Conn(Protocol):
         """Flush, then close in an orderly way; abort if the client does not answer in time."""
         ...
 
+    def abort(self) -> None:
+        """Cut it off: what was not sent yet is lost."""
+        ...
+
     @property
     def unsent_bytes(self) -> int:
         """What the client has been slow to read: bytes handed to the socket and still here."""

@@ -72,7 +72,7 @@ class EventConn:
         return self._transport.is_closing()
 
     def abort(self) -> None:
-        """It does not read: there is no orderly end with it."""
+        """Cut it off."""
         self._transport.abort()
 
 

@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
-
 from presence_actors.core.vocabulary import ErrorCode, Identity
 from presence_actors.edge.admission import bearer
-from presence_actors.edge.aiohttp_conn import serve_socket
 from presence_actors.edge.driver import GatewayDriver
-from presence_actors.edge.rest import failure
 from presence_actors.edge.tokens import TokenRefused
+from presence_actors.edge.upgrade import Admitted, Refused, UpgradeRequest, offered_protocols
 from presence_actors.wire.phoenix import PhoenixDialog
 from presence_actors.wire.phoenix_claims import PROTOCOL, bearer_in, says_goodbye
 from presence_actors.wire.phoenix_frames import version_of
 from presence_actors.wire.phoenix_presence import Rooms
 from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["PhoenixEndpoint", "offered_protocols"]
-
-
-def offered_protocols(request: web.Request) -> list[str]:
-    """The subprotocols that a client offers, in its order."""
-    header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
-    return [word.strip() for word in header.split(",")]
+__all__ = ["PhoenixEndpoint"]
 
 
 class PhoenixEndpoint:
-    """Serves ``/socket/websocket`` of one gateway.
+    """Decides about the upgrades at ``/socket/websocket`` of one gateway.
 
     Args:
         driver: What the connections are handed to.
-        ping_ms: Distance of the WebSocket pings to a silent client.
     """
 
-    def __init__(self, driver: GatewayDriver, *, ping_ms: int) -> None:
+    def __init__(self, driver: GatewayDriver) -> None:
         self._driver = driver
-        self._ping_ms = ping_ms
         self._rooms = Rooms()
         #: How many wait for their refusal.
         self._refusing = 0
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request that may have a socket, or refuse it."""
+    def judge(self, request: UpgradeRequest) -> Admitted | Refused:
+        """Whether a request that may have a socket gets one for this protocol."""
         offered = offered_protocols(request)
         version = version_of(request.query.get("vsn"))
         if version is None:
-            return await self._refuse(
+            return _refused(
                 ErrorCode.BAD_VERSION, "this gateway speaks vsn 1.0.0 and 2.0.0; ask for one"
             )
         try:
@@ -59,20 +48,28 @@ class PhoenixEndpoint:
                 rooms=self._rooms,
             )
         except (TokenRefused, FrameRefused) as refused:
-            return await self._refuse(refused.code, refused.message)
-        return await serve_socket(
-            request,
-            self._driver,
+            return _refused(refused.code, refused.message)
+        address = request.remote or ""
+        return Admitted(
             # Never the one with the token in it: an answer ends up in logs.
             protocol=PROTOCOL if PROTOCOL in offered else None,
             opened=lambda conn: self._driver.opened_dialog(
-                conn, dialog=dialog, identity=identity, address=request.remote or ""
+                conn, dialog=dialog, identity=identity, address=address
             ),
             says_goodbye=says_goodbye,
-            ping_ms=self._ping_ms,
         )
 
-    def _identity(self, request: web.Request, offered: list[str]) -> Identity:
+    async def hold_back(self) -> None:
+        """Let a refusal take its time."""
+        limits = self._driver.limits
+        if self._refusing < limits.refusals_max:
+            self._refusing += 1
+            try:
+                await asyncio.sleep(limits.refusal_ms / 1_000)
+            finally:
+                self._refusing -= 1
+
+    def _identity(self, request: UpgradeRequest, offered: list[str]) -> Identity:
         token = (
             bearer_in(offered)
             or request.query.get("token")
@@ -84,13 +81,7 @@ class PhoenixEndpoint:
             )
         return self._driver.verifier.verify(token)
 
-    async def _refuse(self, code: ErrorCode, message: str) -> web.Response:
-        """403, but late: a stock client tries again six times in the first 0.6 s, and for ever."""
-        limits = self._driver.limits
-        if self._refusing < limits.refusals_max:
-            self._refusing += 1
-            try:
-                await asyncio.sleep(limits.refusal_ms / 1_000)
-            finally:
-                self._refusing -= 1
-        return failure(403, code, message)
+
+def _refused(code: ErrorCode, message: str) -> Refused:
+    """403, but late: a stock client tries again six times in the first 0.6 s, and for ever."""
+    return Refused(403, code, message, late=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Final
 
 import msgspec
 from aiohttp import http_exceptions, web
 
+from presence_actors.config import SocketLibrary
 from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.edge.admission import (
     bearer,
@@ -23,9 +26,18 @@ from presence_actors.edge.admission import (
 from presence_actors.edge.aiohttp_conn import serve_socket
 from presence_actors.edge.conn import Adapter
 from presence_actors.edge.driver import GatewayDriver
+from presence_actors.edge.front_door import FrontDoor
 from presence_actors.edge.pages import page_routes
-from presence_actors.edge.phoenix import PhoenixEndpoint, offered_protocols
+from presence_actors.edge.phoenix import PhoenixEndpoint
+from presence_actors.edge.picows_conn import PicowsSockets
 from presence_actors.edge.rest import RestApi, failure
+from presence_actors.edge.upgrade import (
+    Admitted,
+    Judge,
+    Refused,
+    UpgradeRequest,
+    offered_protocols,
+)
 from presence_actors.errors import ConfigError, UsageError
 from presence_actors.wire import native, native_msgpack
 
@@ -47,6 +59,8 @@ _BACKLOG: Final = 4_096
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 #: A peer that acknowledges nothing for this long is gone.
 _TCP_USER_TIMEOUT_MS: Final = 30_000
+#: Of RFC 6455; aiohttp takes two of its drafts as well.
+_VERSION: Final = "13"
 #: Descriptors that are not for clients: peer links, files, the loop.
 _DESCRIPTORS_SPARED: Final = 200
 
@@ -62,6 +76,7 @@ class EdgeServer:
         reads_need_scope: Whether reading over HTTP wants an app server's token with that scope.
         gateway_name: What this gateway calls itself in its answers.
         ping_ms: Distance of the WebSocket pings to a silent client.
+        sockets: The library that serves WebSockets; HTTP is aiohttp's in either case.
 
     Raises:
         ConfigError: Anybody could come in from the network, or an origin is none.
@@ -77,6 +92,7 @@ class EdgeServer:
         reads_need_scope: bool = False,
         gateway_name: str = "gateway",
         ping_ms: int = 25_000,
+        sockets: SocketLibrary = SocketLibrary.PICOWS,
     ) -> None:
         if driver.verifier.is_open and not is_loopback(host):
             raise ConfigError(
@@ -90,12 +106,19 @@ class EdgeServer:
         self._port = port
         self._origins = check_origins(allowed_origins)
         self._ping_ms = ping_ms
-        self._phoenix = PhoenixEndpoint(driver, ping_ms=ping_ms)
+        self._phoenix = PhoenixEndpoint(driver)
         self._rest = RestApi(
             driver, gateway_name=gateway_name, ping_ms=ping_ms, reads_need_scope=reads_need_scope
         )
+        self._judges: dict[str, Judge] = {
+            "/ws": self._judge_native,
+            "/socket/websocket": self._judge_phoenix,
+        }
+        self._library = sockets
         self._runner: web.AppRunner | None = None
-        self._site: web.SockSite | None = None
+        self._listening: asyncio.Server | None = None
+        self._door: FrontDoor | None = None
+        self._sockets: PicowsSockets | None = None
 
     async def start(self) -> int:
         """Listen; returns the port.
@@ -113,8 +136,10 @@ class EdgeServer:
         application = web.Application(middlewares=[self._admit])
         application.add_routes(
             [
-                web.get("/ws", self._socket),
-                web.get("/socket/websocket", self._phoenix_socket),
+                *(
+                    web.get(path, partial(self._upgrade, judge))
+                    for path, judge in self._judges.items()
+                ),
                 *page_routes(),
             ]
         )
@@ -127,8 +152,9 @@ class EdgeServer:
             shutdown_timeout=limits.close_ms / 1_000 + 1,
         )
         await self._runner.setup()
-        self._site = web.SockSite(self._runner, listener, backlog=_BACKLOG)
-        await self._site.start()
+        self._listening = await asyncio.get_running_loop().create_server(
+            self._protocol_factory(self._runner), sock=listener, backlog=_BACKLOG
+        )
         self._driver.host.start()
         port: int = listener.getsockname()[1]
         _log.info("Listening host=%s port=%d", self._host, port)
@@ -136,22 +162,32 @@ class EdgeServer:
 
     async def stop(self, reason: str = "the gateway stops") -> None:
         """Take nobody in any more, send everybody elsewhere, and return when they are gone."""
-        if self._site is not None:
-            await self._site.stop()
-            self._site = None
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        if self._door is not None:
+            self._door.close()
         self._driver.stop(reason)
+        if self._sockets is not None:
+            await self._sockets.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
+    def _protocol_factory(self, runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
+        http = runner.server
+        if http is None:
+            raise RuntimeError("the HTTP server was not set up")
+        if self._library is SocketLibrary.AIOHTTP:
+            return http
+        self._sockets = PicowsSockets(self._driver, ping_ms=self._ping_ms)
+        self._door = FrontDoor(self._judges, take_socket=self._sockets.take, http=http)
+        return self._door
+
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._driver.verifier.is_open and not is_loopback_host(request.headers.get("Host")):
-            return failure(
-                403,
-                "forbidden_host",
-                "this gateway has no key and answers to loopback names such as localhost only",
-            )
+            return failure(_FOREIGN_HOST.status, _FOREIGN_HOST.code, _FOREIGN_HOST.message)
         try:
             return await handler(request)
         except web.HTTPException as error:
@@ -161,55 +197,85 @@ class EdgeServer:
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
             return failure(error.status, code, error.reason, headers=headers)
 
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+    async def _upgrade(self, judge: Judge, request: web.Request) -> web.StreamResponse:
+        judged = judge(request)
+        if isinstance(judged, Admitted):
+            return await serve_socket(request, self._driver, judged, ping_ms=self._ping_ms)
+        if judged.late:
+            await self._phoenix.hold_back()
+        return failure(judged.status, judged.code, judged.message, headers=judged.headers)
+
+    def _judge_native(self, request: UpgradeRequest) -> Admitted | Refused:
+        refused = self._refusal(request)
+        if refused is not None:
+            return refused
         # The client's order of preference decides.
         protocol = next((word for word in offered_protocols(request) if word in _NATIVE), None)
         if protocol is None:
-            return failure(
+            return Refused(
                 400,
                 ErrorCode.BAD_VERSION,
                 f"this gateway speaks the subprotocols {' and '.join(_NATIVE)}; offer one in "
                 "Sec-WebSocket-Protocol",
             )
-        return await serve_socket(
-            request,
-            self._driver,
+        adapter, address = _NATIVE[protocol], request.remote or ""
+        authorization = request.headers.get("Authorization")
+        return Admitted(
             protocol=protocol,
             opened=lambda conn: self._driver.opened(
                 conn,
-                adapter=_NATIVE[protocol],
-                address=request.remote or "",
-                authorization=bearer(request.headers.get("Authorization")),
+                adapter=adapter,
+                address=address,
+                authorization=bearer(authorization),
             ),
-            ping_ms=self._ping_ms,
+            says_goodbye=_never,
         )
 
-    async def _phoenix_socket(self, request: web.Request) -> web.StreamResponse:
-        return self._refusal(request) or await self._phoenix.serve(request)
+    def _judge_phoenix(self, request: UpgradeRequest) -> Admitted | Refused:
+        return self._refusal(request) or self._phoenix.judge(request)
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def _refusal(self, request: UpgradeRequest) -> Refused | None:
         """Why this request gets no socket, whatever it speaks, or None."""
+        host = request.headers.get("Host")
+        if self._driver.verifier.is_open and not is_loopback_host(host):
+            return _FOREIGN_HOST
         origin = request.headers.get("Origin")
-        if not origin_allowed(origin, host=request.headers.get("Host"), allowed=self._origins):
-            return failure(
+        if not origin_allowed(origin, host=host, allowed=self._origins):
+            return Refused(
                 403,
                 "forbidden_origin",
                 f"pages of {origin!r:.80} may not connect; allow them with --allow-origin",
             )
         if request.headers.get("Upgrade", "").lower() != "websocket":
-            return failure(
+            return Refused(
                 426,
                 "bad_request",
                 "this address speaks WebSocket only",
                 headers={"Upgrade": "websocket"},
             )
+        version = request.headers.get("Sec-WebSocket-Version", _VERSION)
+        if version != _VERSION:
+            return Refused(
+                426,
+                ErrorCode.BAD_VERSION,
+                f"this gateway speaks WebSocket version {_VERSION}, and not {version!r:.20}",
+                headers={"Upgrade": "websocket", "Sec-WebSocket-Version": _VERSION},
+            )
         full = self._driver.refusal(request.remote or "")
         if full is not None:
-            return failure(503, ErrorCode.UNAVAILABLE, full, headers={"Retry-After": "5"})
+            return Refused(503, ErrorCode.UNAVAILABLE, full, headers={"Retry-After": "5"})
         return None
+
+
+_FOREIGN_HOST: Final = Refused(
+    403,
+    "forbidden_host",
+    "this gateway has no key and answers to loopback names such as localhost only",
+)
+
+
+def _never(_code: int, _reason: str) -> bool:
+    return False
 
 
 async def _hide_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -115,7 +115,7 @@ class SmallCluster:
         driver = self.drivers[index]
         driver.host.close()
         for client in list(driver._clients.values()):
-            client.conn._transport.abort()  # type: ignore[attr-defined]
+            client.conn.abort()
         await self.servers[index].stop()
 
     def _add_worker(self, name: NodeName, *, replicas: int) -> None:

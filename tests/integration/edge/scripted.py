@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Self, TypeVar
 
 import aiohttp
 import msgspec
 
+from presence_actors.config import SocketLibrary
 from presence_actors.core.effects import Answer, Deliver, GatewayEffect, TopicAnswer
 from presence_actors.core.events import (
     ClientConnected,
@@ -43,6 +45,8 @@ from presence_actors.wire.native import SUBPROTOCOL, encode_client
 KEY = b"k" * 32
 #: The bound of each step that has no tighter one of its own.
 STEP_SECONDS = 10.0
+#: The library that a gateway serves its sockets with, unless a story says otherwise.
+SOCKETS: ContextVar[SocketLibrary] = ContextVar("SOCKETS", default=SocketLibrary.PICOWS)
 
 Story = Callable[[], Coroutine[Any, Any, None]]
 Play = Callable[[Story], None]
@@ -220,8 +224,11 @@ class Gateway:
             on_broken=self.broke.put_nowait,
             limits=limits,
         )
+        options.setdefault("sockets", SOCKETS.get())
         self.server = EdgeServer(self.driver, host="127.0.0.1", port=0, **options)
         self.port = 0
+        #: What ends clients that are still there when the story is over.
+        self.leftovers: list[Callable[[], object]] = []
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -230,6 +237,8 @@ class Gateway:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for end in self.leftovers:
+            end()
         await self.http.close()
         await self.server.stop()
 

@@ -370,7 +370,7 @@ def test_what_is_no_upgrade_is_told_what_this_address_is_for(play: Play) -> None
                     "Sec-WebSocket-Version": "5",
                 },
             ) as response:
-                assert response.status == 400
+                assert response.status == 426
             assert gateway.driver.connections == 0
 
     play(story)

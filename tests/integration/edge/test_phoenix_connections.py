@@ -264,17 +264,26 @@ def test_a_client_that_joins_nothing_and_says_nothing_is_closed(play: Play) -> N
 
 @pytest.mark.parametrize(
     ("code", "reason", "orderly"),
-    [(1000, b"", True), (1000, b"heartbeat timeout", False), (1001, b"", False)],
+    [
+        (1000, b"", True),
+        (1000, b"heartbeat timeout", False),
+        (1001, b"", False),
+        (None, b"", True),
+    ],
 )
 def test_only_a_goodbye_needs_no_grace(
-    code: int, reason: bytes, play: Play, *, orderly: bool
+    code: int | None, reason: bytes, play: Play, *, orderly: bool
 ) -> None:
-    """The machine hears whether the client meant to go."""
+    """The machine hears whether the client meant to go; `disconnect()` closes without a code."""
 
     async def story() -> None:
         async with Gateway() as gateway:
             phone, connection = await joined(gateway)
-            await phone.socket.close(code=code, message=reason)
+            if code is None:
+                assert phone.socket._writer is not None
+                await phone.socket._writer.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+            else:
+                await phone.socket.close(code=code, message=reason)
             gone = await gateway.machine.until(ClientDisconnected)
             assert gone == ClientDisconnected(connection, orderly)
 

@@ -62,6 +62,10 @@ class PaperConn:
         """As asked."""
         self._log.append(f"{self._name} close {code} {reason}")
 
+    def abort(self) -> None:
+        """As asked."""
+        self._log.append(f"{self._name} abort")
+
 
 class CountingAdapter(NativeAdapter):
     """Counts how often it encodes."""
