@@ -69,6 +69,9 @@ def sim(  # noqa: PLR0913  # each is an option
     gateways: Annotated[
         int | None, typer.Option(min=1, max=9, help="So many gateways in each zone.")
     ] = None,
+    hosts: Annotated[
+        int | None, typer.Option(min=1, help="Keep only so many hosts of the plan.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="How many processes.")] = 1,
     file: Annotated[
         Path | None, typer.Option("--json", help="Write what came out into this file.")
@@ -89,9 +92,11 @@ def sim(  # noqa: PLR0913  # each is an option
         faults=_numbers(faults),
         people=people,
         gateways=gateways,
+        hosts=hosts,
     )
     chosen = _chosen(seeds, first_seed, seed, seeds_from)
-    for one in chosen[:1]:
+    # Before anything has run: not each seed has a cluster that can take what is asked for.
+    for one in chosen[:1] if topology is None and hosts is None else chosen:
         draw_plan(one, options)
     if trace and seed is None:
         raise UsageError("--trace without --seed", remedy="say which seed to trace")
@@ -132,10 +137,13 @@ class Summary:
 
     def as_json(self) -> dict[str, object]:
         """For machines."""
+        from presence_actors.sim.plan import PLAN_VERSION
+
         cells: dict[str, dict[str, int]] = {}
         for (row, column), count in sorted(self.cells.items()):
             cells.setdefault(row, {})[column] = count
         return {
+            "plan_version": PLAN_VERSION,
             "seeds": self.seeds,
             "failures": [
                 {"seed": one.seed, "violation": str(one.violation)} for one in self.failed
@@ -212,6 +220,8 @@ def recipe(seed: int, options: Options) -> str:
         words.append(f"--people {options.people}")
     if options.gateways is not None:
         words.append(f"--gateways {options.gateways}")
+    if options.hosts is not None:
+        words.append(f"--hosts {options.hosts}")
     return " ".join(words)
 
 

@@ -16,7 +16,7 @@ from presence_actors.core.topic_view import entry_ref
 from presence_actors.core.values import IntentStatus, decode_entry, is_hidden
 from presence_actors.core.vocabulary import Quality, UserStatus
 from presence_actors.sim.history import Gone, Life
-from presence_actors.sim.plan import is_gateway
+from presence_actors.sim.plan import Temper, is_gateway
 from presence_actors.sim.reader_checks import SHOWN
 from presence_actors.sim.replica_checks import canonical, cut_ms, difference
 from presence_actors.sim.scene import Scene
@@ -129,7 +129,8 @@ def i7_everybody_sees_who_is_there(scene: Scene) -> Iterator[str]:
     for watcher in _standing(scene):
         if not watcher.persona.watches:
             continue
-        yield from _rooms_amiss(scene, watcher, hidden)
+        if watcher.persona.temper is Temper.WATCHER:
+            yield from _rooms_amiss(scene, watcher, hidden)
         yield from _statuses_amiss(scene, watcher, hidden)
 
 

@@ -20,6 +20,7 @@ from presence_actors.core.ids import NodeName, ShardId
 from presence_actors.core.instants import Instant
 from presence_actors.core.messages import PRESENCE, GossipDelta
 from presence_actors.core.values import EntryStatus, EntryValue, encode_value
+from presence_actors.sim.malice import malicious_frames
 from presence_actors.sim.network import Clog, Cut, Disturbed, Faults, Impairment, Pair, Throttle
 from presence_actors.sim.plan import Fault, FaultKind, is_worker
 from presence_actors.sim.world import Client, World
@@ -30,6 +31,10 @@ __all__ = ["Injected", "Nemesis"]
 _REORDER_SHARE: Final = 0.4
 _ROLLING_GAP_MS: Final = 1_500
 _DRAIN_MS: Final = 3_000
+#: One comes after the other so soon, says what it came for after its hello, and so many at most.
+_MOLESTED_MS: Final = 700
+_HELLO_MS: Final = 10
+_MOLESTERS_MAX: Final = 20
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +107,7 @@ class Nemesis:
         kinds: dict[FaultKind, Callable[[Injected], Callable[[], None]]] = {
             FaultKind.CUT: self._cut,
             FaultKind.FLAP: self._flap,
+            FaultKind.STAGED: self._cut_in_steps,
             FaultKind.LOSS: self._disturb,
             FaultKind.DUPLICATE: self._disturb,
             FaultKind.REORDER: self._disturb,
@@ -121,6 +127,7 @@ class Nemesis:
             FaultKind.POISON: self._poison,
             FaultKind.STORM: self._storm,
             FaultKind.CLIENT_CUT: self._unplug,
+            FaultKind.GARBAGE: self._molest,
         }
         return kinds[injected.fault.kind](injected)
 
@@ -168,6 +175,26 @@ class Nemesis:
             self._world.network.repair(cut)
 
         turn(on=True)
+        return end
+
+    def _cut_in_steps(self, injected: Injected) -> Callable[[], None]:
+        """Cut at once; in the second half of its time the pairs are joined one by one."""
+        edges: dict[Pair, list[Pair]] = {}
+        for pair in self._pairs(injected.fault):
+            edges.setdefault((min(pair), max(pair)), []).append(pair)
+        order = self._world.random.sample(list(edges), len(edges))
+        half = injected.fault.span_ms // 2
+        for place, edge in enumerate(order):
+            cut = Cut()
+            injected.matters.append(cut)
+            self._world.network.impair(cut, edges[edge])
+            at = Instant(self._world.instant + half + place * half // len(order))
+            self._world.at(at, partial(self._world.network.repair, cut))
+
+        def end() -> None:
+            for cut in injected.matters:
+                self._world.network.repair(cut)
+
         return end
 
     def _disturb(self, injected: Injected) -> Callable[[], None]:
@@ -415,3 +442,36 @@ class Nemesis:
                 client.reachable = True
 
         return end
+
+    def _molest(self, injected: Injected) -> Callable[[], None]:
+        """Again and again somebody connects to these gateways and sends what nobody should."""
+        world, where = self._world, injected.fault.where
+        random = Random(injected.began_ms)
+        molesters: list[Client] = []
+
+        def come() -> None:
+            if injected not in self.active or len(molesters) >= _MOLESTERS_MAX:
+                return
+            victims = [client.machine.session for client in self._clients(where)]
+            victim = random.choice(victims) if victims else None
+            client = world.newcomer("mallory", gateways=where, device="web")
+            molesters.append(client)
+            nodes = [one.node for name, one in world.processes.items() if is_worker(name)]
+            frames = malicious_frames(
+                random, victim=victim, workers=nodes, shards=world.config.shards
+            )
+            at = Instant(world.instant + _HELLO_MS)
+            world.at(at, partial(self._say_all, injected, client, frames))
+            world.at(Instant(world.instant + _MOLESTED_MS), come)
+
+        def end() -> None:
+            for client in molesters:
+                client.vanish()
+
+        world.at(world.instant, come)
+        return end
+
+    def _say_all(self, injected: Injected, client: Client, frames: list[str]) -> None:
+        injected.hits += len(frames) if client.link is not None else 0
+        for frame in frames:
+            self._world.say(client, frame, bye=False)

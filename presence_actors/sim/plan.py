@@ -17,6 +17,7 @@ from presence_actors.core.ids import NodeName
 
 __all__ = [
     "MATRIX",
+    "PLAN_VERSION",
     "QUIET_MARGIN_MS",
     "Fault",
     "FaultKind",
@@ -25,8 +26,11 @@ __all__ = [
     "Temper",
     "is_gateway",
     "is_worker",
+    "matrix_rows",
 ]
 
+#: Grows whenever a seed begins to mean another plan.
+PLAN_VERSION: Final = 2
 #: For what is done only now and then, and for what is on its way.
 QUIET_MARGIN_MS: Final = 6_000
 _PAIRS_NAMED: Final = 6
@@ -38,6 +42,8 @@ class FaultKind(enum.StrEnum):
     #: A topology of `sim.topologies`, cut once or again and again.
     CUT = "cut"
     FLAP = "flap"
+    #: The same, joined again pair by pair.
+    STAGED = "staged-heal"
     #: Links that lose, repeat, delay, damage, hold back or carry little.
     LOSS = "loss"
     DUPLICATE = "duplicate"
@@ -61,12 +67,14 @@ class FaultKind(enum.StrEnum):
     #: Devices.
     STORM = "storm"
     CLIENT_CUT = "client-cut"
+    GARBAGE = "garbage"
 
 
 #: The rows of the fault matrix that this simulator covers, by the kinds of fault that reach them.
 MATRIX: Final[dict[FaultKind, str]] = {
     FaultKind.CUT: "partition",
     FaultKind.FLAP: "flapping",
+    FaultKind.STAGED: "permanent loss, staged heal",
     FaultKind.LOSS: "loss, duplicate, reorder, corrupt",
     FaultKind.DUPLICATE: "loss, duplicate, reorder, corrupt",
     FaultKind.REORDER: "loss, duplicate, reorder, corrupt",
@@ -86,7 +94,12 @@ MATRIX: Final[dict[FaultKind, str]] = {
     FaultKind.POISON: "poisoned stamp",
     FaultKind.STORM: "reconnect storm",
     FaultKind.CLIENT_CUT: "reconnect storm",
+    FaultKind.GARBAGE: "poisoned stamp",
 }
+
+
+#: Faults that part hosts for as long as they last.
+_PARTS: Final = (FaultKind.CUT, FaultKind.STAGED, FaultKind.PAUSE)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +141,16 @@ class Temper(enum.StrEnum):
     SPAMMER = "spammer"
     #: Comes with many others at one moment into one room, and leaves.
     CROWD = "crowd"
+    #: One of very many in one room, who stay.
+    MEMBER = "member"
+    #: Goes over to another gateway, which another side of a cut may hold, and says goodbye there.
+    FUGITIVE = "fugitive"
+    #: One of two devices of a user that write at different gateways.
+    TWIN = "twin"
+    #: Is watched by very many, and changes often.
+    CELEBRITY = "celebrity"
+    #: Watches a celebrity, and nothing else.
+    FAN = "fan"
     #: Looks on.
     WATCHER = "watcher"
 
@@ -230,6 +253,21 @@ def is_worker(name: NodeName) -> bool:
 def is_gateway(name: NodeName) -> bool:
     """Whether a process of this name is a gateway."""
     return name.partition("/")[2].startswith("g")
+
+
+def matrix_rows(plan: Plan, effective: list[tuple[FaultKind, int]]) -> list[str]:
+    """The rows of the fault matrix that a run has reached.
+
+    Args:
+        plan: The run's.
+        effective: The faults that took effect, and how long each lasted.
+    """
+    rows = {MATRIX[kind] for kind, _ in effective}
+    if any(kind in _PARTS and span >= plan.knobs.horizon_ms for kind, span in effective):
+        rows.add("long isolation")
+    if effective and (plan.dead or plan.lost):
+        rows.add(MATRIX[FaultKind.STAGED])
+    return sorted(rows)
 
 
 def _pairs_words(pairs: list[tuple[NodeName, NodeName]]) -> str:

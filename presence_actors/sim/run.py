@@ -20,7 +20,7 @@ from presence_actors.sim.checkers import COLUMNS, Checkers, Violation
 from presence_actors.sim.history import History
 from presence_actors.sim.nemesis import Nemesis
 from presence_actors.sim.network import Cut
-from presence_actors.sim.plan import MATRIX, Plan
+from presence_actors.sim.plan import Plan, matrix_rows
 from presence_actors.sim.scene import Scene
 from presence_actors.sim.swarm import Options, draw_plan
 from presence_actors.sim.workload import Workload
@@ -137,7 +137,12 @@ class Run:
         self.history.say(self.world.elapsed_ms, what)
 
     def _verdict(self, violation: Violation | None) -> Verdict:
-        effective = [one.fault.kind for one in self.nemesis.injected if one.took_effect]
+        took_effect = [
+            (one.fault.kind, (one.ended_ms or self.world.elapsed_ms) - one.began_ms)
+            for one in self.nemesis.injected
+            if one.took_effect
+        ]
+        effective = [kind for kind, _ in took_effect]
         faults = {str(kind): effective.count(kind) for kind in sorted(set(effective))}
         if violation is not None:
             outcome = Outcome.INVALID
@@ -146,7 +151,7 @@ class Run:
             outcome = Outcome.UNKNOWN
         else:
             outcome = Outcome.VALID
-        rows = sorted({MATRIX[kind] for kind in effective})
+        rows = matrix_rows(self.plan, took_effect)
         columns = [
             column
             for column, names in COLUMNS.items()

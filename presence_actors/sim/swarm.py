@@ -16,22 +16,23 @@ import msgspec
 from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeName
 from presence_actors.errors import UsageError
-from presence_actors.sim.plan import Fault, FaultKind, Persona, Plan, Temper, is_gateway, is_worker
+from presence_actors.sim.plan import Fault, FaultKind, Persona, Plan, is_gateway, is_worker
+from presence_actors.sim.population import WARM_UP_MS, draw_people
 from presence_actors.sim.topologies import TOPOLOGIES, cut_pairs
-from presence_actors.sim.workload import ROOMS
 
 __all__ = ["SCENARIOS", "SPAN_MS", "Options", "draw_plan"]
 
 #: The least length of a run.
 SPAN_MS: Final = 300_000
-_WARM_UP_MS: Final = 8_000
 _MANY: Final = 0.7
+#: Around so many horizons a long cut lasts.
+_BEYOND: Final = 1.1
 
 #: {name: the kinds of fault that a run of it draws from}.
 SCENARIOS: Final[dict[str, tuple[FaultKind, ...]]] = {
     "swarm": tuple(FaultKind),
     "calm": (),
-    "partition": (FaultKind.CUT,),
+    "partition": (FaultKind.CUT, FaultKind.STAGED),
     "flapping": (FaultKind.FLAP,),
     "lossy": (FaultKind.LOSS, FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.CORRUPT),
     "slow": (FaultKind.DELAY, FaultKind.RATE, FaultKind.CLOG, FaultKind.SWIZZLE),
@@ -42,6 +43,7 @@ SCENARIOS: Final[dict[str, tuple[FaultKind, ...]]] = {
     "clocks": (FaultKind.CLOCK, FaultKind.DRIFT),
     "poison": (FaultKind.POISON,),
     "storm": (FaultKind.STORM, FaultKind.CLIENT_CUT),
+    "garbage": (FaultKind.GARBAGE,),
 }
 
 
@@ -56,7 +58,10 @@ class Options:
     #: Numbers of the drawn faults to keep, and how many people; None for all.
     faults: tuple[int, ...] | None = None
     people: int | None = None
+    #: How many gateways each zone has; None for what is drawn.
     gateways: int | None = None
+    #: How many of the drawn hosts to keep; None for all.
+    hosts: int | None = None
 
 
 def draw_plan(seed: int, options: Options = Options()) -> Plan:
@@ -88,13 +93,59 @@ def draw_plan(seed: int, options: Options = Options()) -> Plan:
         faults=[],
     )
     plan = msgspec.structs.replace(plan, span_ms=max(0, options.span_ms - plan.quiet_ms))
-    plan = msgspec.structs.replace(plan, people=_people(plan, random))
+    plan = msgspec.structs.replace(plan, people=draw_people(plan, random))
     faults = _Draw(plan, kinds, options.topology, random).faults()
     dead, lost = _losses(plan, random) if faults else ([], [])
     if options.faults is not None:
         faults = [faults[number] for number in options.faults if number < len(faults)]
     people = plan.people if options.people is None else plan.people[: options.people]
-    return msgspec.structs.replace(plan, faults=faults, people=people, dead=dead, lost=lost)
+    plan = msgspec.structs.replace(plan, faults=faults, people=people, dead=dead, lost=lost)
+    if options.hosts is not None:
+        plan = _with_hosts(plan, options.hosts)
+    if options.topology is not None:
+        cut_pairs(options.topology, plan.hosts, Random(0))
+    return plan
+
+
+def _with_hosts(plan: Plan, hosts: int) -> Plan:
+    """The same run on so many hosts at most: gateways are left out first, then workers."""
+    zones, workers, gateways = len(plan.zones), plan.workers, plan.gateways
+    while (workers + gateways) * zones > hosts:
+        if gateways > 1:
+            gateways -= 1
+        elif workers > 1:
+            workers -= 1
+        else:
+            raise UsageError(
+                f"--hosts {hosts}: each zone wants a worker and a gateway",
+                remedy=f"give at least {2 * zones}, or another seed",
+            )
+    replicas = min(plan.replicas, workers)
+    small = msgspec.structs.replace(plan, workers=workers, gateways=gateways, replicas=replicas)
+    left = small.hosts
+    small = msgspec.structs.replace(
+        small,
+        faults=[kept for fault in plan.faults if (kept := _on_hosts(fault, left)) is not None],
+        people=[_at_gateways(persona, left) for persona in plan.people],
+        dead=[name for name in plan.dead if name in left],
+        lost=[name for name in plan.lost if name in left],
+    )
+    if any(map(is_worker, small.core)) and any(map(is_gateway, small.core)):
+        return small
+    return msgspec.structs.replace(small, dead=[], lost=[])
+
+
+def _on_hosts(fault: Fault, left: list[NodeName]) -> Fault | None:
+    """What remains of a fault; None if it befalls nobody who is left."""
+    where = [name for name in fault.where if name in left]
+    pairs = [pair for pair in fault.pairs if pair[0] in left and pair[1] in left]
+    return msgspec.structs.replace(fault, where=where, pairs=pairs) if where or pairs else None
+
+
+def _at_gateways(persona: Persona, left: list[NodeName]) -> Persona:
+    home = persona.gateways[0].partition("/")[0]
+    kept = [name for name in persona.gateways if name in left]
+    return msgspec.structs.replace(persona, gateways=kept or [NodeName(f"{home}/g0")])
 
 
 #: The greatest `unreachable_after_ms` and `resend_ms` that are drawn: the margin of the horizon.
@@ -137,57 +188,6 @@ def _knobs(random: Random) -> Knobs:
     ).check()
 
 
-def _people(plan: Plan, random: Random) -> list[Persona]:
-    """Populations: some steady ones, watchers at each gateway, and by chance the restless."""
-    people: list[Persona] = []
-    gateways = [name for name in plan.hosts if is_gateway(name)]
-    users = [f"user{number}" for number in range(9)]
-
-    def add(user: str, temper: Temper, **fields: object) -> None:
-        order = random.sample(gateways, len(gateways))
-        if plan.zones[1:]:
-            # A client is at home in one zone.
-            home = order[0].partition("/")[0]
-            order = [name for name in order if name.partition("/")[0] == home]
-        defaults: dict[str, object] = {
-            "device": random.choice(["desktop", "mobile", "web"]),
-            "gateways": order,
-            "arrives_ms": random.randrange(_WARM_UP_MS),
-            "rooms": random.sample(ROOMS, random.choice([1, 1, 2])),
-            "pace_ms": random.choice([6_000, 12_000, 20_000]),
-        }
-        persona = Persona(index=len(people), user=user, temper=temper, **{**defaults, **fields})  # type: ignore[arg-type]
-        people.append(persona)
-
-    for gateway in gateways:
-        home = gateway.partition("/")[0]
-        others = [g for g in gateways if g != gateway and g.partition("/")[0] == home]
-        add(
-            f"watcher-{gateway}",
-            Temper.WATCHER,
-            gateways=[gateway, *others],
-            rooms=list(ROOMS),
-            watches=users,
-            arrives_ms=0,
-            pace_ms=90_000,
-        )
-    for user in users[:3]:
-        add(user, Temper.STEADY)
-    # The same user on another device, wherever that connects.
-    add(users[2], random.choice([Temper.STEADY, Temper.SPAMMER]))
-    restless = [Temper.CHURNER, Temper.HOPPER, Temper.CHOOSER, Temper.SPAMMER]
-    chances = [random.random() for _ in restless]
-    for user in users[3:]:
-        (temper,) = random.choices(restless, chances)
-        for _ in range(random.choice([1, 1, 2])):
-            add(user, temper)
-    if random.random() < 0.3:  # noqa: PLR2004
-        at = random.randrange(_WARM_UP_MS, max(_WARM_UP_MS + 1, plan.span_ms))
-        for number in range(12):
-            add(f"crowd{number}", Temper.CROWD, rooms=["room:big"], arrives_ms=at + number * 7)
-    return people
-
-
 @dataclass(frozen=True, slots=True)
 class _Draw:
     """Draws faults, one storm after the other, with calm between them."""
@@ -205,7 +205,7 @@ class _Draw:
             weights = {random.choice(list(self.kinds)): 1.0}
         mean_gap = random.choice([2_000, 6_000, 15_000])
         faults: list[Fault] = []
-        at = _WARM_UP_MS + random.randrange(4_000)
+        at = WARM_UP_MS + random.randrange(4_000)
         while weights and at < plan.span_ms:
             (kind,) = random.choices(list(weights), list(weights.values()))
             fault = self._fault(kind, at)
@@ -215,31 +215,31 @@ class _Draw:
             at += int(random.expovariate(1 / mean_gap)) + 1
         return faults
 
-    def _span(self) -> int:
+    def _span(self, kind: FaultKind) -> int:
         """Around the bounds that matter, and far beyond some of them."""
         knobs = self.plan.knobs
-        around = self.random.choice(
-            [
-                1_000,
-                knobs.peer_silence_ms,
-                knobs.gateway_lease_ms,
-                knobs.unreachable_after_ms,
-                knobs.grace_connection_ms,
-                knobs.client_lease_ms,
-                knobs.unreachable_ms_max // 2,
-                knobs.unreachable_ms_max + knobs.grace_gateway_ms,
-            ]
-        )
-        return int(around * self.random.uniform(0.6, 1.2))
+        bounds = [
+            1_000,
+            knobs.peer_silence_ms,
+            knobs.gateway_lease_ms,
+            knobs.unreachable_after_ms,
+            knobs.grace_connection_ms,
+            knobs.client_lease_ms,
+            knobs.unreachable_ms_max // 2,
+            knobs.unreachable_ms_max + knobs.grace_gateway_ms,
+        ]
+        if kind in (FaultKind.CUT, FaultKind.STAGED):
+            bounds.append(int(knobs.horizon_ms * _BEYOND))
+        return int(self.random.choice(bounds) * self.random.uniform(0.6, 1.2))
 
     def _some(self, test: object, most: int) -> list[NodeName]:
         names = [name for name in self.plan.hosts if test is None or test(name)]  # type: ignore[operator]
         return sorted(self.random.sample(names, self.random.randint(1, min(most, len(names)))))
 
     def _fault(self, kind: FaultKind, at: int) -> Fault:
-        random, span = self.random, self._span()
+        random, span = self.random, self._span(kind)
         match kind:
-            case FaultKind.CUT | FaultKind.FLAP:
+            case FaultKind.CUT | FaultKind.FLAP | FaultKind.STAGED:
                 topology = self.topology or self._topology()
                 pairs = cut_pairs(topology, self.plan.hosts, random)
                 period = random.choice([500, 2_000, 10_000]) if kind is FaultKind.FLAP else 0
@@ -265,12 +265,21 @@ class _Draw:
                 ahead = random.choice([drift + 50, 3_600_000, 315_360_000_000, -1])
                 pairs = [(workers[0], workers[1])]
                 return Fault(kind=kind, at_ms=at, span_ms=1, pairs=pairs, amount=ahead)
-            case FaultKind.CRASH | FaultKind.ZOMBIE | FaultKind.ROLLING:
-                most = {FaultKind.CRASH: 2, FaultKind.ZOMBIE: 1}.get(kind, 9)
-                where = self._some(is_worker, most)
-                least = 4_000 * len(where) if kind is FaultKind.ROLLING else 0
-                return Fault(kind=kind, at_ms=at, span_ms=max(span, least), where=where)
-            case FaultKind.GATEWAY_CRASH | FaultKind.DRAIN | FaultKind.STORM | FaultKind.CLIENT_CUT:
+            case FaultKind.CRASH | FaultKind.ZOMBIE:
+                where = self._some(is_worker, 2 if kind is FaultKind.CRASH else 1)
+                return Fault(kind=kind, at_ms=at, span_ms=span, where=where)
+            case FaultKind.ROLLING:
+                where = self._some(random.choice([is_worker, None]), 9)
+                return Fault(
+                    kind=kind, at_ms=at, span_ms=max(span, 4_000 * len(where)), where=where
+                )
+            case (
+                FaultKind.GATEWAY_CRASH
+                | FaultKind.DRAIN
+                | FaultKind.STORM
+                | FaultKind.CLIENT_CUT
+                | FaultKind.GARBAGE
+            ):
                 most = 1 if kind in (FaultKind.DRAIN, FaultKind.GATEWAY_CRASH) else 3
                 share = random.choice([0.3, 1.0]) if kind is FaultKind.CLIENT_CUT else 0
                 where = self._some(is_gateway, most)

@@ -25,6 +25,9 @@ _STATUSES: Final = ("online", "away", "dnd")
 _BURST: Final = 6
 _STAY_MS_MAX: Final = 30_000
 _BACK_MS_MIN: Final = 500
+#: How soon after the loss of its connection a device says goodbye at another gateway.
+_FLIGHT_MS_MIN: Final = 100
+_FLIGHT_MS_MAX: Final = 4_000
 
 Act = Callable[[Life, Random], None]
 
@@ -53,6 +56,11 @@ class Workload:
             Temper.CHOOSER: [(4, self._choose), (1, self._drop), (1, self._change)],
             Temper.SPAMMER: [(4, self._burst), (1, self._drop)],
             Temper.CROWD: [(1, self._bye), (1, self._vanish)],
+            Temper.MEMBER: [(3, self._change), (1, self._drop)],
+            Temper.FUGITIVE: [(3, self._flee), (1, self._change)],
+            Temper.TWIN: [(2, self._choose), (2, self._set_status), (2, self._change)],
+            Temper.CELEBRITY: [(4, self._set_status), (1, self._choose), (1, self._change)],
+            Temper.FAN: [(1, self._drop)],
             Temper.WATCHER: [(1, self._drop)],
         }
 
@@ -94,7 +102,7 @@ class Workload:
         if persona.watches or persona.temper is Temper.WATCHER:
             topics = persona.rooms if persona.temper is Temper.WATCHER else []
             self._ask(life, Sub(topics=topics, users=persona.watches))
-        if persona.temper is not Temper.WATCHER:
+        if persona.temper not in (Temper.WATCHER, Temper.FAN):
             for room in persona.rooms:
                 self._ask(life, Set(topic=room, meta={"n": 0}))
         self._next_act(life, random)
@@ -115,8 +123,11 @@ class Workload:
         if life.gone_ms is None:
             self._next_act(life, random)
         else:
-            back = self._arrival(life.persona, random)
-            self._later(int(random.expovariate(1 / life.persona.pace_ms)) + _BACK_MS_MIN, back)
+            self._come_back(life, random)
+
+    def _come_back(self, life: Life, random: Random) -> None:
+        back = self._arrival(life.persona, random)
+        self._later(int(random.expovariate(1 / life.persona.pace_ms)) + _BACK_MS_MIN, back)
 
     def _ask(self, life: Life, message: Set | Patch | Unset | Sub | Intent | Bye) -> None:
         life.ask(message, self._world.elapsed_ms)
@@ -173,6 +184,18 @@ class Workload:
         self._say(life, "loses the connection")
         life.down(self._world.elapsed_ms)
         self._world.drop(life.client)
+
+    def _flee(self, life: Life, random: Random) -> None:
+        """Whoever saw the session at its first gateway has to hear of its end from the second."""
+        self._drop(life, random)
+
+        def leave() -> None:
+            life.settle(self._world.elapsed_ms)
+            if life.is_up and not self._quiet:
+                self._bye(life, random)
+                self._come_back(life, random)
+
+        self._later(random.randrange(_FLIGHT_MS_MIN, _FLIGHT_MS_MAX), leave)
 
     def _sleep(self, life: Life, random: Random) -> None:
         self._say(life, "falls asleep")

@@ -13,7 +13,7 @@ import pytest
 from presence_actors.cli.sim import read_seeds
 from presence_actors.core.holding import Holding
 from presence_actors.core.values import LeaveReason
-from presence_actors.sim.plan import MATRIX, Fault, FaultKind
+from presence_actors.sim.plan import MATRIX, Fault, FaultKind, Temper, matrix_rows
 from presence_actors.sim.run import Outcome, Run, run_seed
 from presence_actors.sim.shrink import shrink
 from presence_actors.sim.swarm import SCENARIOS, Options, draw_plan
@@ -47,6 +47,7 @@ def gateways_without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Holding, "linger", linger)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("gateways_without_grace")
 def test_a_bug_is_found_by_a_seed_that_repeats_and_shrinks() -> None:
     """The whole way of a failure: found, the same again, and then with less around it.
@@ -55,7 +56,7 @@ def test_a_bug_is_found_by_a_seed_that_repeats_and_shrinks() -> None:
     gateway without a grace --storm--> somebody leaves who came back at once --> I7
     ```
     """
-    options = Options(scenario="storm")
+    options = Options(scenario="storm", span_ms=140_000, people=12)
     verdict = next(
         found for seed in range(20) if (found := run_seed(seed, options)).violation is not None
     )
@@ -70,6 +71,7 @@ def test_a_bug_is_found_by_a_seed_that_repeats_and_shrinks() -> None:
     before, after = draw_plan(verdict.seed, options), draw_plan(verdict.seed, smaller)
     assert len(after.faults) < len(before.faults)
     assert len(after.people) <= len(before.people)
+    assert len(after.hosts) < len(before.hosts)
 
 
 def test_a_run_whose_faults_did_nothing_proves_nothing() -> None:
@@ -110,6 +112,7 @@ def test_a_scenario_draws_its_own_faults_only(scenario: str) -> None:
     [
         pytest.param(lambda options: replace(options, faults=(0, 2)), id="faults"),
         pytest.param(lambda options: replace(options, people=4), id="people"),
+        pytest.param(lambda options: replace(options, hosts=len(draw_plan(3).hosts)), id="hosts"),
     ],
 )
 def test_a_smaller_plan_is_a_part_of_the_whole_one(fewer: Callable[[Options], Options]) -> None:
@@ -118,3 +121,60 @@ def test_a_smaller_plan_is_a_part_of_the_whole_one(fewer: Callable[[Options], Op
     assert all(fault in whole.faults for fault in part.faults)
     assert part.people == whole.people[: len(part.people)]
     assert part.knobs == whole.knobs
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_on_fewer_hosts_nothing_is_left_of_those_who_are_gone(seed: int) -> None:
+    """Nobody connects to them, nothing befalls them, and somebody is there to heal."""
+    whole = draw_plan(seed)
+    for count in range(2 * len(whole.zones), len(whole.hosts)):
+        part = draw_plan(seed, Options(hosts=count))
+        left = part.hosts
+        assert len(left) <= count
+        assert set(left) < set(whole.hosts)
+        assert {name for persona in part.people for name in persona.gateways} <= set(left)
+        assert all(persona.gateways for persona in part.people)
+        assert {name for fault in part.faults for name in fault.where} <= set(left)
+        assert {name for fault in part.faults for pair in fault.pairs for name in pair} <= set(left)
+        assert {name[2] for name in part.core} == {"w", "g"}
+        part.config()
+
+
+def test_a_cut_of_more_than_the_horizon_is_drawn_and_counts_as_long_isolation() -> None:
+    """The row of the fault matrix that only a long cut reaches, and that of who never returns."""
+    plans = [draw_plan(seed) for seed in range(120)]
+    cuts = [
+        fault.span_ms >= plan.knobs.horizon_ms
+        for plan in plans
+        for fault in plan.faults
+        if fault.kind is FaultKind.CUT
+    ]
+    assert any(cuts)
+    plan = next(plan for plan in plans if not plan.dead and not plan.lost)
+    long = [(FaultKind.CUT, plan.knobs.horizon_ms)]
+    assert matrix_rows(plan, long) == ["long isolation", "partition"]
+    assert matrix_rows(plan, [(FaultKind.CUT, plan.knobs.horizon_ms - 1)]) == ["partition"]
+    lost = msgspec.structs.replace(plan, lost=plan.hosts[-1:])
+    assert "permanent loss, staged heal" in matrix_rows(lost, long)
+    assert matrix_rows(lost, []) == []
+
+
+def test_each_temper_is_drawn() -> None:
+    """Nobody is described and never comes."""
+    drawn = {persona.temper for seed in range(60) for persona in draw_plan(seed).people}
+    assert drawn == set(Temper)
+
+
+def test_twins_write_at_different_gateways() -> None:
+    """The same user on both sides of a cut, wherever it goes through."""
+    twins = [
+        [persona.gateways[0] for persona in draw_plan(seed).people if persona.temper is Temper.TWIN]
+        for seed in range(60)
+    ]
+    assert any(twins)
+    assert all(
+        one != other or len([name for name in draw_plan(seed).hosts if "/g" in name]) == 1
+        for seed, pair in enumerate(twins)
+        if pair
+        for one, other in [pair]
+    )
