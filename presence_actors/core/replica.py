@@ -18,21 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crdt import (
-    REMOVED,
-    Changes,
-    KeyHasher,
-    LWWMap,
-    Origin,
-    Row,
-    Rows,
-    Stamp,
-    VersionVector,
-    epoch_resume,
-    pack_epoch,
-)
+from crdt import REMOVED, Changes, KeyHasher, LWWMap, Row, Rows, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.amnesty import Amnesty
+from presence_actors.core.durable import choices, records_of_last_seen
 from presence_actors.core.effects import ReplicaEffect, Report, Send
 from presence_actors.core.epochs import attachment_of
 from presence_actors.core.events import (
@@ -43,8 +32,9 @@ from presence_actors.core.events import (
 )
 from presence_actors.core.fanout import Attached, Attachment
 from presence_actors.core.gossip import Flow, Gossip, Peer
-from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, name_of
 from presence_actors.core.instants import Instant, Now
+from presence_actors.core.leftovers import Leftovers
 from presence_actors.core.membership import HolderBook
 from presence_actors.core.messages import (
     DURABLE,
@@ -62,17 +52,11 @@ from presence_actors.core.messages import (
 from presence_actors.core.messages import Attached as AttachedMessage
 from presence_actors.core.news import MergedBatch, news_of
 from presence_actors.core.placement import replicas_of
-from presence_actors.core.status import intent_of
 from presence_actors.core.store import ShardStore, horizon_of
 from presence_actors.core.values import (
-    INTENT_KEY,
-    LAST_SEEN_KEY,
     EndValue,
-    IntentStatus,
-    LastSeenValue,
     LeaveReason,
     decode_end,
-    decode_intent,
     encode_value,
     is_hidden,
     settle_status,
@@ -102,7 +86,6 @@ class ReplicaMachine:
         now: Now,
     ) -> None:
         self._node = node
-        self._origin = Origin(node)
         self._shard = shard
         self._replicas = replicas
         self._knobs = knobs
@@ -111,6 +94,14 @@ class ReplicaMachine:
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
         self._holders = HolderBook()
+        self._leftovers = Leftovers(
+            node,
+            self._store,
+            attached=self._attached,
+            holders=self._holders,
+            knobs=knobs,
+            started=now.wall,
+        )
         self._reach = Reach(ready=first, origins={}, holders={}, zones={})
         #: The other zones, and those that an operator has given up.
         self._zones: list[ZoneId] = []
@@ -119,7 +110,6 @@ class ReplicaMachine:
             now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
         )
         self._started = now.instant
-        self._started_wall = now.wall
         #: {key: value of its end}: entries that no gateway knows, while our clock may not stamp.
         self._owed: dict[tuple[str, str, str], bytes] = {}
         self._ready_at: Instant | None = now.instant if first else None
@@ -382,7 +372,9 @@ class ReplicaMachine:
             self._send(name_of(sender), Detached(self._shard, self._node, sender, message.number))
             return
         attachment.renew(self._now)
-        attachment.outgoing.acknowledge(message.ack, repeat_at=self._repeat_at())
+        attachment.outgoing.acknowledge(
+            message.ack, repeat_at=Instant(self._now.instant + self._knobs.resend_ms)
+        )
         body = message.body
         if not isinstance(body, Operations) or not self._store.is_clock_usable(self._now):
             return
@@ -396,7 +388,7 @@ class ReplicaMachine:
         if len(body.witnessed_durable):
             self._take_witnessed(DURABLE, body.witnessed_durable)
         self._write_entries(attachment, body.rows)
-        self._write_intents(body.durable)
+        self._write(DURABLE, choices(self._store.durable, body.durable))
         due = self._flush_due()
         nothing = (VersionVector(), VersionVector())
         for topic in body.watch:
@@ -442,43 +434,9 @@ class ReplicaMachine:
         self._write(PRESENCE, accepted)
         self._note_last_seen([row for row in accepted if not row.live])
 
-    def _write_intents(self, rows: Rows) -> None:
-        """Stamps what users chose.
-
-        `invisible` takes the epoch it saw + 1, any other choice the epoch it saw, so of two
-        concurrent choices the private one wins.
-        """
-        durable = self._store.durable
-        written: list[Row] = []
-        for row in rows:
-            held = durable.get(row.key)
-            turn = 0 if held is None else epoch_resume(held.epoch)
-            if row.key[2] == INTENT_KEY:
-                private = decode_intent(row.value).status == IntentStatus.INVISIBLE
-                turn += int(private)
-            written.append(row._replace(epoch=pack_epoch(turn, 0)))
-        self._write(DURABLE, written)
-
     def _note_last_seen(self, ended: Sequence[Row]) -> None:
-        """A device of a user went: remember when.
-
-        Any device, since another replica may be ending the others at the same time. Not while the
-        user is invisible: that would tell, once the choice has ended, that somebody was there.
-        """
-        durable = self._store.durable
-        topics = dict.fromkeys(
-            row.key[:2] for row in ended if row.key[0].endswith(f"/user:{row.key[1]}")
-        )
-        value = encode_value(LastSeenValue(self._now.wall))
-        self._write(
-            DURABLE,
-            [
-                Row((topic, user, LAST_SEEN_KEY), Stamp(0), self._origin, 0, 1, "", value)
-                for topic, user in topics
-                if intent_of(durable.topic_rows(topic), self._now.wall).status
-                != IntentStatus.INVISIBLE
-            ],
-        )
+        """Devices of users went: remember when."""
+        self._write(DURABLE, records_of_last_seen(self._store.durable, ended, self._now.wall))
 
     def _end(self, row: Row, value: bytes) -> None:
         """Ends an entry in its holder's place: same epoch, no holder."""
@@ -600,75 +558,37 @@ class ReplicaMachine:
             self._holders.forget(name)
         may_stamp = self._store.is_clock_usable(self._now)
         for gateway in self._attached.take_given_up(self._now) if may_stamp else ():
-            for row in self._store.presence.holder_rows(gateway):
-                if row.origin == self._origin:
-                    self._end(row, _GATEWAY_LOST)
+            for row in self._leftovers.of_gateway(gateway):
+                self._end(row, _GATEWAY_LOST)
         if may_stamp:
             self._pay_owed()
-            self._sweep_old_lives()
-            self._sweep_retired_zones()
+            self._end_leftovers()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms
         if not self.is_ready and old_enough and self._gossip.all_started_anew():
             # All replicas have started together: the gateways' announcements are the truth.
             self._become_ready()
         self._holders.note(name_of(self._node), self._attached.reports())
-        reach = self._reach_now()
+        reach = self._leftovers.reach(
+            self._now,
+            ready=self.is_ready,
+            peers=[peer.node for _, peer in self._gossip if peer.node is not None],
+            zones=self._zones,
+        )
         if reach != self._reach:
             self._reach = reach
             due = self._flush_due()
             for attachment in self._attached:
                 attachment.gather_reach(reach, due)
 
-    def _sweep_old_lives(self) -> None:
-        """Entries stamped by an old life of this worker that no gateway announced again."""
-        if self._ready_at is None:
-            return
-        age = self._now.instant - self._ready_at
-        if age < self._knobs.grace_gateway_ms:
-            return
-        for origin in self._store.origins():
-            if not self._is_old_life_of_ours(origin):
-                continue
-            for row in self._store.presence.origin_rows(origin):
-                holder = NodeId(row.holder)
-                dead = self._attached.is_dead(holder)
-                if dead or (
-                    age >= self._knobs.unreachable_ms_max and not self._holders.is_beating(holder)
-                ):
-                    self._end(row, _GATEWAY_LOST)
-
-    def _sweep_retired_zones(self) -> None:
-        """Entries of a zone that will not come back end; one replica of our zone sees to it."""
-        if not self._retired or not self._gossip.is_bridge(self._now):
-            return
-        for origin in self._store.origins():
-            if zone_of(origin) in self._retired:
-                for row in self._store.presence.origin_rows(origin):
-                    self._end(row, _RETIRED)
-
-    def _is_old_life_of_ours(self, origin: Origin) -> bool:
-        """Whether a life of this worker wrote it that is over, whatever its clock said."""
-        if origin == self._origin or name_of(origin) != name_of(self._node):
-            return False
-        after_ms = self._knobs.unreachable_after_ms
-        return is_newer(self._node, origin) or self._store.is_silent(
-            origin, self._now, after_ms=after_ms
-        )
-
-    def _reach_now(self) -> Reach:
-        knobs = self._knobs
-        peers = [peer.node for _, peer in self._gossip if peer.node is not None]
-        after_ms = knobs.unreachable_after_ms
-        origins = self._store.silent_origins(peers, self._now, after_ms=after_ms)
-        holders = {
-            gateway: since
-            for gateway, since in self._holders.silent().items()
-            if self._now.wall - since >= knobs.gateway_lease_ms + knobs.grace_gateway_ms
-        }
-        zones = self._store.silent_zones(
-            self._zones, self._now, after_ms=knobs.unreachable_after_ms, since=self._started_wall
-        )
-        return Reach(ready=self.is_ready, origins=origins, holders=holders, zones=zones)
+    def _end_leftovers(self) -> None:
+        """Entries of old lives of this worker; those of retired zones one replica sees to."""
+        if self._ready_at is not None:
+            ready_for_ms = self._now.instant - self._ready_at
+            for row in self._leftovers.of_old_lives(self._now, ready_for_ms=ready_for_ms):
+                self._end(row, _GATEWAY_LOST)
+        if self._retired and self._gossip.is_bridge(self._now):
+            for row in self._leftovers.of_zones(self._retired):
+                self._end(row, _RETIRED)
 
     # Small things.
 
@@ -677,6 +597,3 @@ class ReplicaMachine:
 
     def _flush_due(self) -> Instant:
         return Instant(self._now.instant + self._knobs.flush_ms)
-
-    def _repeat_at(self) -> Instant:
-        return Instant(self._now.instant + self._knobs.resend_ms)

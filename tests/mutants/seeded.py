@@ -84,9 +84,8 @@ MUTANTS: Final = (
     Mutant(
         "do not relay removals",
         _GOSSIP,
-        "delta = Delta(self.acked, new, rows, clock)",
-        "live = [place for place, row in enumerate(rows) if row.live]\n"
-        "        delta = Delta(self.acked, new, rows.take(live), clock)",
+        "delta = PackedDelta(self.acked, new, rows, clock)",
+        "delta = PackedDelta(self.acked, new, rows.take(rows.statuses.nonzero()[0]), clock)",
         _SCENARIOS,
         "agreement or third_replica",
     ),
@@ -116,9 +115,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "answer from an empty replica",
-        _REPLICA,
-        "return Reach(ready=self.is_ready,",
-        "return Reach(ready=True,",
+        "presence_actors/core/leftovers.py",
+        "ready=ready,",
+        "ready=True,",
         _UNREADY,
     ),
     Mutant(
@@ -145,10 +144,31 @@ MUTANTS: Final = (
     ),
     Mutant(
         "let the later of two choices win, not the private one",
-        _REPLICA,
+        "presence_actors/core/durable.py",
         "turn += int(private)",
         "turn += 0 * int(private)",
         _PEOPLE,
         "private_one_wins",
+    ),
+    Mutant(
+        "leave out keys after the end of a part",
+        _GOSSIP,
+        "limit=GOSSIP_ROWS_MAX, known=self._known",
+        "limit=GOSSIP_ROWS_MAX",
+        "tests/unit/core/test_gossip.py",
+    ),
+    Mutant(
+        "take a key with the hash of another one",
+        "crdt/unpacking.py",
+        "elif hasher.words_of(key) == (topic_word, word):",
+        "elif hasher.words_of(key):",
+        "tests/unit/crdt/test_unpacking.py",
+    ),
+    Mutant(
+        "tell nobody what a batch took from a gateway",
+        "presence_actors/core/news.py",
+        "wanted |= lost & (replaced.statuses > 0)",
+        "lost.any()",
+        "tests/unit/core/test_replica_among_peers.py",
     ),
 )
