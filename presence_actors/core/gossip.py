@@ -37,6 +37,11 @@ __all__ = ["Flow", "Gossip", "Peer"]
 _UNANSWERED_MAX: Final = 16
 
 
+def believed_of(source: LWWMap, withheld: frozenset[Origin]) -> VersionVector:
+    """What we may claim to have seen of a map."""
+    return source.vector.without(sorted(withheld)) if withheld else source.vector
+
+
 class Flow:
     """What one life of a peer has of one of our maps."""
 
@@ -122,7 +127,7 @@ class Flow:
     def next_delta(
         self,
         source: LWWMap,
-        believed: VersionVector,
+        withheld: frozenset[Origin],
         *,
         clock: Stamp,
         now: Instant,
@@ -133,14 +138,13 @@ class Flow:
 
         Number 0 is a promise that wants no answer. None while an answer is awaited. With `greet`,
         or while we know nothing of the peer, it is an empty delta that only shows that we live.
-        Nothing is said of origins that are not `believed`.
+        Nothing is said of origins that are `withheld`.
         """
         if self.acked is None or greet:
             return PackedDelta.nothing(clock), 0, (0, 0)
         if self._awaits and now < self._repeat_at:
             return None
         seen = self.acked
-        withheld = frozenset(o for o, _ in source.vector.items() if o not in believed)
         if self._withheld - withheld:
             # Of an origin that is heard again the peer has been told nothing.
             self._after = self._known = 0
@@ -151,7 +155,7 @@ class Flow:
         rows, reached, complete = source.columns.missing(
             seen, after=after, limit=GOSSIP_ROWS_MAX, known=self._known
         )
-        new = believed if complete else self.acked
+        new = believed_of(source, withheld) if complete else self.acked
         delta = PackedDelta(self.acked, new, rows, clock)
         if len(rows) == 0 and complete:
             self._awaits, self._reached = False, {}
@@ -311,7 +315,7 @@ class Gossip:
     def round(
         self,
         maps: tuple[LWWMap, LWWMap],
-        believed: tuple[VersionVector, VersionVector],
+        withheld: tuple[Iterable[Origin], Iterable[Origin]],
         clock: Stamp,
         holders: list[HolderReport],
         now: Now,
@@ -319,7 +323,12 @@ class Gossip:
         idle: bool,
         ready: bool,
     ) -> list[tuple[NodeName, GossipDelta]]:
-        """To each peer what it lacks of either map, or a promise if it is time for one."""
+        """To each peer what it lacks of either map, or a promise if it is time for one.
+
+        Nobody is told of origins that are `withheld`: we may not speak for them.
+        """
+        silenced = (frozenset(withheld[0]), frozenset(withheld[1]))
+        believed = (believed_of(maps[0], silenced[0]), believed_of(maps[1], silenced[1]))
         repeat_at = Instant(now.instant + self._knobs.resend_ms)
         messages: list[tuple[NodeName, GossipDelta]] = []
         for name, peer in self._spoken_to(now):
@@ -334,7 +343,7 @@ class Gossip:
                     flow.break_off()
                 step = flow.next_delta(
                     source,
-                    believed[which],
+                    silenced[which],
                     clock=clock,
                     now=now.instant,
                     repeat_at=repeat_at,

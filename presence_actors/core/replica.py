@@ -539,10 +539,7 @@ class ReplicaMachine:
                 self._sweep()
         messages = self._gossip.round(
             self._store.maps,
-            (
-                self._store.believed(PRESENCE, self._now),
-                self._store.believed(DURABLE, self._now),
-            ),
+            (self._store.beyond(PRESENCE, self._now), self._store.beyond(DURABLE, self._now)),
             self._store.clock.last,
             self._attached.reports(),
             self._now,

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from crdt import Row, Rows, VersionVector
+from crdt import Row, Rows, VersionVector, epoch_resume
 from presence_actors.core.cursors import without_dead
+from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import (
     NodeId,
     NodeName,
@@ -231,11 +232,18 @@ class ShardLink:
         unloaded: list[Topic],
         repeat_at: Instant,
     ) -> Attach:
-        """The announcement: all that is held, and ends that may not have been heard of."""
+        """The announcement: all that is held, and ends that may not have been heard of.
+
+        Ends move on with what is held. The replica that was lost may have stamped the entry with a
+        clock that is ahead of this one's, and would beat an end of the same epoch when it is heard
+        again.
+        """
         rows = {row.key: row for row in held}
         for key, row in self._rows.items():
             if not row.live:
-                rows.setdefault(key, row)
+                resume = epoch_resume(row.epoch)
+                moved = entry_epoch(resume=resume, attachment=self.number)
+                rows.setdefault(key, row._replace(epoch=max(row.epoch, moved)))
         self._rows = {}
         self._watch = dict.fromkeys(unloaded)
         self._unwatch = {}

@@ -34,7 +34,7 @@ from crdt.horizon import HeardOrigins, Horizon
 from presence_actors.config import Knobs
 from presence_actors.core.cursors import is_stale, lives_on
 from presence_actors.core.ids import NodeId, NodeName, ZoneId, name_of, zone_of
-from presence_actors.core.instants import Now, WallMs
+from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.news import MergedBatch
@@ -77,6 +77,8 @@ class ShardStore:
         self._heard = HeardOrigins(horizon)
         #: {origin: count of its live presence rows}.
         self._live_by_origin: Counter[str] = Counter()
+        #: {origin with live rows and no component: when who sent the first of them had heard it}.
+        self._bare: dict[Origin, Instant] = {}
         #: Deltas that were refused for what a repeat cannot mend, and why the last one was: a clock
         #: too far ahead of ours, keys hashed under another secret, two keys with one hash.
         self.deltas_refused = 0
@@ -116,11 +118,45 @@ class ShardStore:
     # The horizon.
 
     def beyond(self, which: int, now: Now) -> list[Origin]:
-        """Origins of the presence map that were not heard within the horizon, but for our own."""
+        """Origins of the presence map that were not heard within the horizon, but for our own.
+
+        Those of which only rows are held, too: they came in the first parts of what broke off, or
+        from a gateway. No component says when they were heard, so it is known from whoever sent
+        the first of them.
+        """
         if which != PRESENCE:
             return []
         beyond = self._heard.beyond(self.presence.vector, instant_ms=now.instant)
+        if self._bare:
+            limit = now.instant - self._horizon.horizon_ms
+            bare = [o for o in self.bare_origins() if self._bare[o] <= limit]
+            beyond = sorted([*beyond, *bare])
         return [origin for origin in beyond if origin != self._origin]
+
+    def bare_origins(self) -> list[Origin]:
+        """Origins of which live entries are held and nothing else has been seen."""
+        vector = self.presence.vector
+        return [o for o in self._bare if o not in vector and o in self._live_by_origin]
+
+    def _note_bare(self, which: int, told: VersionVector, now: Now) -> None:
+        """Whose rows came without their component, and when the sender had heard of them.
+
+        If he had not, they count as heard when they were stamped.
+        """
+        if which != PRESENCE:
+            return
+        vector = self.presence.vector
+        bare: dict[Origin, Instant] = {}
+        for name in self._live_by_origin:
+            origin = Origin(name)
+            if origin in vector:
+                continue
+            heard = self._bare.get(origin)
+            if heard is None:
+                word = told[origin] or min(r.stamp for r in self.presence.origin_rows(origin))
+                heard = Instant(now.instant - max(0, now.wall - stamp_wall(word)))
+            bare[origin] = heard
+        self._bare = bare
 
     def believed(self, which: int, now: Now) -> VersionVector:
         """What counts of the vector towards peers: of the others we neither have nor tell all."""
@@ -225,10 +261,16 @@ class ShardStore:
         # Of a peer whose new life is heard by way of others, the old one need not be waited for.
         expected = [Origin(node) for node in peers if name_of(node) not in heard]
         return {
-            NodeId(origin): WallMs(stamp_wall(vector[origin]))
+            NodeId(origin): self._last_word(origin, now)
             for origin in sorted({*self.origins(), *expected})
             if origin != self._origin and self.is_silent(origin, now, after_ms=after_ms)
         }
+
+    def _last_word(self, origin: Origin, now: Now) -> WallMs:
+        heard = self._bare.get(origin)
+        if origin in self.presence.vector or heard is None:
+            return WallMs(stamp_wall(self.presence.vector[origin]))
+        return WallMs(now.wall - (now.instant - heard))
 
     def silent_zones(
         self, zones: Iterable[ZoneId], now: Now, *, after_ms: int, since: WallMs
@@ -284,10 +326,12 @@ class ShardStore:
         """Takes in rows alone, without what else their home wrote; None if they were refused."""
         bare = Delta.nothing(Stamp(0))
         try:
-            return self._apply(which, Delta(bare.base, bare.new, rows, bare.clock), now)
+            changes = self._apply(which, Delta(bare.base, bare.new, rows, bare.clock), now)
+            self._note_bare(which, _NOBODY, now)
         except CrdtError as error:
             self._refuse(error)
             return None
+        return changes
 
     def merge(
         self,
@@ -318,23 +362,30 @@ class ShardStore:
         if any(origin in delta.base for origin in beyond):
             return None  # It builds on what does not count any more.
         anew = [origin for origin in beyond if origin in told and told[origin] >= vector[origin]]
-        if renewal is not None and not renewal.continues(stretch[0], anew):
+        horizon_ms = self._horizon.horizon_ms
+        if renewal is not None and not renewal.continues(
+            stretch[0], anew, now.instant, expires_ms=horizon_ms
+        ):
             return None
         forgotten = self._forgotten(which, delta.new, now)
         try:
             self.clock.observe(delta.clock, now.wall)
             if len(delta.rows) > PLAIN_ROWS_MAX and not anew and not forgotten:
                 batch = self._apply_batch(which, delta, now)
+                self._note_bare(which, told, now)
                 if renewal is not None:
-                    renewal.note(*stretch, anew, Rows.empty(), Rows.empty())
+                    renewal.note(*stretch, anew, Rows.empty(), Rows.empty(), now.instant)
                 return batch
             plain = self.maps[which].unpack(delta, uncounted=anew)
             plain = self._without_forgotten(which, plain, forgotten)
-            whole = [origin for origin in anew if plain.new[origin] >= vector[origin]]
-            kept = [] if renewal is None else renewal.kept(whole)
+            new = plain.new
+            whole = [origin for origin in anew if origin in new and new[origin] >= vector[origin]]
+            kept = [] if renewal is None else renewal.kept(stretch[0], whole)
             changes = self._apply(which, plain, now, whole=whole, anew=anew, kept=kept)
+            if len(plain.rows):
+                self._note_bare(which, told, now)
             if renewal is not None:
-                renewal.note(*stretch, anew, plain.rows, changes.lost)
+                renewal.note(*stretch, anew, plain.rows, changes.lost, now.instant)
         except (BaseNotSeen, KeysUnknown):
             return None
         except CrdtError as error:

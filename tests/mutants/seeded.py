@@ -76,8 +76,8 @@ MUTANTS: Final = (
     Mutant(
         "let parts advance the vector",
         _GOSSIP,
-        "new = believed if complete else self.acked",
-        "new = believed",
+        "new = believed_of(source, withheld) if complete else self.acked",
+        "new = believed_of(source, withheld)",
         _SCENARIOS,
         "parts",
     ),

@@ -37,7 +37,7 @@ def step(flow: Flow, source: LWWMap, now: int = 0) -> tuple[PackedDelta, int] | 
     """What the flow would send now."""
     found = flow.next_delta(
         source,
-        source.vector,
+        frozenset(),
         clock=CLOCK,
         now=Instant(now),
         repeat_at=Instant(now + 500),
@@ -309,7 +309,7 @@ class Replica:
             (str(to), message)
             for to, message in self.gossip.round(
                 self.maps,
-                (self.maps[0].vector, self.maps[1].vector),
+                ((), ()),
                 CLOCK,
                 [],
                 at(now),
@@ -464,7 +464,7 @@ def hear(gossip: Gossip, peer: str, ms: int) -> None:
 def spoken_to(gossip: Gossip, ms: int = 0) -> list[str]:
     """Whom an idle round reaches."""
     maps = (LWWMap(drift_ms_max=KNOBS.drift_ms_max), LWWMap(drift_ms_max=KNOBS.drift_ms_max))
-    messages = gossip.round(maps, (NOTHING, NOTHING), CLOCK, [], at(ms), idle=True, ready=True)
+    messages = gossip.round(maps, ((), ()), CLOCK, [], at(ms), idle=True, ready=True)
     return sorted({str(to) for to, _ in messages})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crdt import Origin, Row, Rows, VersionVector
+from crdt import Origin, Row, Rows, VersionVector, epoch_resume
+from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import NodeId, RequestId, ShardId, Topic, ZoneId
 from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.limits import SEGMENTS_UNACKNOWLEDGED_MAX
@@ -73,6 +74,11 @@ def changed(*rows: Row, upto: int = 0) -> Changed:
     """News from the replica."""
     seen = VersionVector({Origin(W0): stamp(upto)})
     return Changed(Rows.of(rows), EMPTY, (seen, seen), [], EMPTY, None)
+
+
+def moved(row: Row, attachment: int) -> Row:
+    """The row under the number of a later attempt to attach."""
+    return row._replace(epoch=entry_epoch(resume=epoch_resume(row.epoch), attachment=attachment))
 
 
 def received(
@@ -306,7 +312,8 @@ def test_what_was_not_acknowledged_gathers_again_when_the_replica_is_lost() -> N
     link.detach(at(10))
     assert (link.worker, link.node, link.attached, link.lost_at) == (None, None, False, 10)
     link.choose(name(W1), W1)
-    assert link.attach(G0, [BOB], [], [], Instant(RESEND)).rows == Rows.of([BOB, gone])
+    announced = link.attach(G0, [BOB], [], [], Instant(RESEND)).rows
+    assert announced == Rows.of([BOB, moved(gone, 2)])
     link.note_attached(at(11))
     assert bodies(sent(link, 11)) == [operations(durable=[NEWER_CHOICE])]
     assert received(link, ack=1)[1] == [RequestId(1), RequestId(2)]
@@ -332,7 +339,7 @@ def test_the_ends_of_an_unanswered_announcement_go_into_the_next_one() -> None:
     link.attach(G0, [BOB], [], [], Instant(RESEND))
     link.detach(at(10))
     link.choose(name(W1), W1)
-    assert link.attach(G0, [], [], [], Instant(RESEND)).rows == Rows.of([gone])
+    assert link.attach(G0, [], [], [], Instant(RESEND)).rows == Rows.of([moved(gone, 2)])
 
 
 def test_a_link_is_lost_since_the_first_break_not_the_last() -> None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from crdt import Changes, HybridClock, Origin, Stamp, VersionVector, pack_stamp
+from crdt import (
+    Changes,
+    HybridClock,
+    Origin,
+    PackedDelta,
+    Row,
+    Rows,
+    Stamp,
+    VersionVector,
+    pack_stamp,
+)
 from crdt.hlc import COUNTER_MAX
 from presence_actors.config import Knobs
 from presence_actors.core.ids import name_of
 from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.renewal import Renewal
 from presence_actors.core.store import ShardStore, horizon_of
 from presence_actors.errors import InvariantBroken
 from tests.unit.core.building import (
@@ -316,3 +327,81 @@ def test_choices_are_never_forgotten() -> None:
     for number in (1, 2):
         mine.forget(at(number * 10 * HOUR), peers=[], retired=[])
     assert len(mine.durable) == 1
+
+
+# --- origins of which only rows are held
+
+
+def part_of(*rows: Row) -> PackedDelta:
+    """A part that claims nothing yet: its last one may never come."""
+    return packed_of(*rows, new=NOTHING)
+
+
+HERS = Origin(W1)
+OLD_ROW, NEW_ROW = entry("alice", origin=W1, written=0), entry("bob", origin=W1, written=5)
+
+
+def with_a_part() -> ShardStore:
+    """It has the first part of what a peer had that heard W1 at 100."""
+    mine = store()
+    mine.merge(PRESENCE, part_of(OLD_ROW), at(100), told=VersionVector({HERS: stamp(100)}))
+    return mine
+
+
+def test_an_origin_without_a_component_counts_from_what_its_first_teller_had_heard() -> None:
+    """Later parts bring the first rows no news; and once it is heard, it is as any other."""
+    mine = with_a_part()
+    assert mine.bare_origins() == [HERS]
+    mine.merge(PRESENCE, part_of(NEW_ROW), at(900), told=VersionVector({HERS: stamp(900)}))
+    assert mine.beyond(PRESENCE, at(99 + HOUR)) == []
+    assert mine.beyond(PRESENCE, at(100 + HOUR)) == [HERS]
+    mine.merge(PRESENCE, packed_of(NEW_ROW, new=VersionVector({HERS: stamp(1_000)})), at(1_000))
+    assert (mine.bare_origins(), mine.beyond(PRESENCE, at(999 + HOUR))) == ([], [])
+
+
+def test_what_a_gateway_shows_of_an_origin_counts_from_its_stamp() -> None:
+    """Nobody has said that he heard it later."""
+    mine = store()
+    mine.witness(PRESENCE, Rows.of([NEW_ROW]), at(50))
+    assert mine.beyond(PRESENCE, at(4 + HOUR)) == []
+    assert mine.beyond(PRESENCE, at(5 + HOUR)) == [HERS]
+
+
+def test_rows_without_a_component_are_replaced_after_the_horizon_and_not_before() -> None:
+    """Ends that came meanwhile are remembered by whoever tells the rest for that long."""
+    for late, left in ((99 + HOUR, ["alice", "bob"]), (100 + HOUR, ["bob"])):
+        mine = with_a_part()
+        new = packed_of(NEW_ROW, new=VersionVector({HERS: stamp(late)}))
+        changes = mine.merge(PRESENCE, new, at(late), told=new.new)
+        assert isinstance(changes, Changes)
+        assert [row.key[1] for row in mine.presence.live_rows()] == left
+        mine.check()
+
+
+def test_a_first_part_of_what_is_to_be_replaced_drops_nothing() -> None:
+    """What is missing from it may come with the next one."""
+    mine = with_a_part()
+    late = 100 + HOUR
+    told = VersionVector({HERS: stamp(late)})
+    changes = mine.merge(PRESENCE, part_of(NEW_ROW), at(late), told=told, renewal=Renewal())
+    assert isinstance(changes, Changes)
+    assert len(changes.dropped) == 0
+    assert [row.key[1] for row in mine.presence.live_rows()] == ["alice", "bob"]
+
+
+def test_a_dead_origin_without_a_component_is_forgotten_after_the_horizon() -> None:
+    """Its worker and its gateway died before anybody told the rest."""
+    mine = with_a_part()
+    newer = packed_of(entry("bob", origin=life(name_of(W1), 9), written=99 + HOUR))
+    mine.merge(PRESENCE, newer, at(99 + HOUR))
+    assert len(mine.forget(at(99 + HOUR), peers=[], retired=[])[0]) == 0
+    gone, _ = mine.forget(at(100 + HOUR), peers=[], retired=[])
+    assert [row.key[1] for row in gone] == ["alice"]
+    assert mine.bare_origins() == []
+    mine.check()
+
+
+def test_the_last_word_of_an_origin_without_a_component_is_that_of_whoever_told_of_it() -> None:
+    """Not the beginning of all clocks."""
+    mine = with_a_part()
+    assert mine.silent_origins([], at(9_000), after_ms=1_000) == {W1: WALL + 100}
