@@ -8,20 +8,25 @@ from typing import Any, Final
 from presence_actors.core.ids import Namespace, UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.vocabulary import (
+    Broadcast,
     ClientMessage,
     Diff,
     Entry,
     Leave,
+    Listen,
     Ok,
     ServerMessage,
     Set,
     Snap,
     Sub,
+    Talk,
     Unset,
 )
-from presence_actors.wire.phoenix import PhoenixDialog, Turn
+from presence_actors.edge.conn import Dialog
+from presence_actors.wire.phoenix import PhoenixDialog
 from presence_actors.wire.phoenix_frames import Version
 from presence_actors.wire.phoenix_presence import Rooms
+from presence_actors.wire.turns import Turn
 
 __all__ = ["LOBBY", "NAMESPACE", "Line", "diff", "entry", "frames_of", "line", "snap"]
 
@@ -68,7 +73,7 @@ def frames_of(turn: Turn) -> list[Any]:
 class Line:
     """One connection, and what its gateway would be told."""
 
-    def __init__(self, dialog: PhoenixDialog) -> None:
+    def __init__(self, dialog: Dialog) -> None:
         self.dialog = dialog
 
     def say(self, *frame: object) -> Turn:
@@ -84,9 +89,9 @@ class Line:
             frames += self.grant(message)
         return frames
 
-    def grant(self, message: ClientMessage) -> list[Any]:
+    def grant(self, message: ClientMessage | Talk) -> list[Any]:
         """The frames that come of a machine's ok."""
-        if isinstance(message, Set | Sub | Unset) and message.id is not None:
+        if isinstance(message, Set | Sub | Unset | Listen | Broadcast) and message.id is not None:
             return self.hear(Ok(id=message.id))
         return []
 

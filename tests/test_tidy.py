@@ -35,6 +35,7 @@ UNMAPPED: dict[str, str] = {
     "presence_actors/core/events.py": "data without behaviour, in each transcript of a machine",
     "presence_actors/core/instants.py": "data without behaviour",
     "presence_actors/core/limits.py": "numbers; each is reached in the test of what it limits",
+    "presence_actors/wire/turns.py": "data without behaviour, in each transcript of a dialog",
     "presence_actors/core/messages.py": "data without behaviour; its bytes in tests/property/",
 }
 #: {module: why it is longer than MODULE_LINES_MAX}

@@ -6,7 +6,7 @@ import msgspec
 
 from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId
 from presence_actors.core.instants import WallMs
-from presence_actors.core.messages import PeerMessage
+from presence_actors.core.messages import PeerMessage, Said
 from presence_actors.core.vocabulary import (
     ClientMessage,
     Entry,
@@ -34,6 +34,7 @@ __all__ = [
     "LeaveHappened",
     "Mark",
     "OpenConnection",
+    "PassOn",
     "Presence",
     "RefusalHappened",
     "ReplicaEffect",
@@ -84,6 +85,13 @@ class Deliver(msgspec.Struct, frozen=True, tag=True):
 
     connections: list[ConnectionId]
     message: ServerMessage
+
+
+class PassOn(msgspec.Struct, frozen=True, tag=True):
+    """Let clients hear what another one said. Who is behind with reading misses it."""
+
+    connections: list[ConnectionId]
+    said: Said
 
 
 class Mark(msgspec.Struct, frozen=True, tag=True):
@@ -278,5 +286,5 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
 ReplicaEffect = Send | Report
 WorkerEffect = Send | Report | Dial
-GatewayEffect = Send | Deliver | Mark | CloseClient | Answer
+GatewayEffect = Send | Deliver | PassOn | Mark | CloseClient | Answer
 SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

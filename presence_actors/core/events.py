@@ -11,10 +11,17 @@ from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, 
 from presence_actors.core.limits import QUERY_ENTRIES_MAX
 from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.values import Device, Meta
-from presence_actors.core.vocabulary import ClientMessage, Identity, ServerMessage
+from presence_actors.core.vocabulary import (
+    Broadcast,
+    ClientMessage,
+    Identity,
+    ServerMessage,
+    Talk,
+)
 
 __all__ = [
     "AppAsked",
+    "BroadcastPosted",
     "ClientCaughtUp",
     "ClientConnected",
     "ClientDisconnected",
@@ -36,6 +43,7 @@ __all__ = [
     "ReplicaEvent",
     "ServerSent",
     "SessionEvent",
+    "TokenRenewed",
     "Worker",
     "WorkerEvent",
 ]
@@ -102,7 +110,7 @@ class ClientSent(msgspec.Struct, frozen=True, tag=True):
     """A client said something; its `Hello` comes right after `ClientConnected`."""
 
     connection: ConnectionId
-    message: ClientMessage
+    message: ClientMessage | Talk
 
 
 class ClientRefused(msgspec.Struct, frozen=True, tag=True):
@@ -149,6 +157,20 @@ class QueryReceived(msgspec.Struct, frozen=True, tag=True):
     after: str = ""
     #: How old the oldest part of the answer may be.
     max_staleness_ms: int | None = None
+
+
+class BroadcastPosted(msgspec.Struct, frozen=True, tag=True):
+    """Somebody who has no connection says something in rooms of a namespace."""
+
+    namespace: str
+    broadcasts: list[Broadcast]
+
+
+class TokenRenewed(msgspec.Struct, frozen=True, tag=True):
+    """A client showed a newer token, of the same user: the connection may last as long as this."""
+
+    connection: ConnectionId
+    identity: Identity
 
 
 class DrainRequested(msgspec.Struct, frozen=True, tag=True):
@@ -217,6 +239,8 @@ GatewayEvent = (
     | ClientLagging
     | ClientCaughtUp
     | QueryReceived
+    | BroadcastPosted
+    | TokenRenewed
     | DrainRequested
     | DrainCancelled
     | MessagesReceived

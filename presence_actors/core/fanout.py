@@ -23,6 +23,7 @@ from presence_actors.core.messages import (
     HolderReport,
     Operations,
     Reach,
+    Said,
     Segment,
 )
 from presence_actors.core.news import Audience
@@ -325,6 +326,15 @@ class Attached:
             topics.sort()
             self._audience = Audience(topics, frozenset(self._attachments))
         return self._audience
+
+    def hearers_of(self, said: list[Said], *, besides: NodeId) -> dict[NodeId, list[Said]]:
+        """To which gateways what is said in rooms goes, but for those that are silent."""
+        heard: dict[NodeId, list[Said]] = {}
+        for one in said:
+            for watcher in self.watchers_of(one.topic):
+                if watcher.gateway != besides and watcher.silent_at is None:
+                    heard.setdefault(watcher.gateway, []).append(one)
+        return heard
 
     def reports(self) -> list[HolderReport]:
         """What we know of our gateways, for the other replicas, sorted."""

@@ -21,12 +21,14 @@ from __future__ import annotations
 from presence_actors.config import Knobs
 from presence_actors.core.amnesty import Amnesty
 from presence_actors.core.attaching import Attachments
+from presence_actors.core.broadcasting import Broadcasting
 from presence_actors.core.chance import Rng
 from presence_actors.core.choices import Choices, intent_row, intent_trouble
 from presence_actors.core.cursors import read_cursor
 from presence_actors.core.draining import Draining
 from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
+    BroadcastPosted,
     ClientCaughtUp,
     ClientConnected,
     ClientDisconnected,
@@ -41,6 +43,7 @@ from presence_actors.core.events import (
     GuestConnected,
     MessagesReceived,
     QueryReceived,
+    TokenRenewed,
 )
 from presence_actors.core.holding import Holding
 from presence_actors.core.ids import (
@@ -64,6 +67,7 @@ from presence_actors.core.marks import Marks, cursor_of, mark_for
 from presence_actors.core.messages import (
     Attached,
     BeatAck,
+    Broadcasts,
     Detached,
     PeerMessage,
     Segment,
@@ -87,6 +91,7 @@ from presence_actors.core.values import (
 )
 from presence_actors.core.views import GatewayView
 from presence_actors.core.vocabulary import (
+    Broadcast,
     Bye,
     ClientMessage,
     CloseCode,
@@ -97,6 +102,7 @@ from presence_actors.core.vocabulary import (
     Identity,
     Intent,
     Lag,
+    Listen,
     Ok,
     Patch,
     Ping,
@@ -104,6 +110,8 @@ from presence_actors.core.vocabulary import (
     ServerMessage,
     Set,
     Sub,
+    Talk,
+    Unlisten,
     Unset,
     Unsub,
 )
@@ -144,6 +152,7 @@ class GatewayMachine:
         self._draining = Draining()
         self._pacing = Pacing()
         self._marks = Marks()
+        self._broadcasting = Broadcasting(self._attachments, self._watching, self._pacing, knobs)
         self._heartbeats = 0
         self._now = now
         self._due: Instant | None = now.instant
@@ -179,14 +188,14 @@ class GatewayMachine:
                     self._on_message(sender, peer_message)
             case ClientConnected(connection=connection, identity=identity):
                 self._on_connected(connection, identity, self._lease_of(event))
-            case GuestConnected():
-                self._on_guest(event)
+            case GuestConnected() | TokenRenewed():
+                self._on_known(event)
             case ClientDisconnected():
                 self._on_disconnected(event.connection, orderly=event.orderly)
             case ClientRefused() | ClientLagging() | ClientCaughtUp():
                 self._on_reading(event)
-            case QueryReceived():
-                self._polling.note_query(event, self._now)
+            case QueryReceived() | BroadcastPosted():
+                self._on_posted(event)
             case ClusterChanged():
                 self._gateways = dict(sorted(event.gateways.items()))
                 self._attachments.note_cluster(event, self._now)
@@ -205,7 +214,13 @@ class GatewayMachine:
 
     def _next_due(self) -> Instant:
         earliest = self._attachments.deadline()
-        parts = (self._watching, self._polling, self._draining, self._pacing)
+        parts = (
+            self._watching,
+            self._polling,
+            self._draining,
+            self._pacing,
+            self._broadcasting,
+        )
         for instant in (part.deadline() for part in parts):
             if instant is not None and instant < earliest:
                 earliest = instant
@@ -246,6 +261,7 @@ class GatewayMachine:
             deliveries_out=self._watching.deliveries,
             draining=self._draining.reason,
             lags=dict(sorted(self._pacing.taken.items())),
+            broadcasts=dict(sorted(self._broadcasting.counts.items())),
         )
 
     @property
@@ -265,13 +281,23 @@ class GatewayMachine:
         self._renew(connection_id)
         if lease_ms is None:
             self._marks.note_watcher(connection_id)
-        if identity.expires is not None:
+        self._note_expiry(connection_id, identity)
+
+    def _note_expiry(self, connection_id: ConnectionId, identity: Identity) -> None:
+        if connection_id not in self._connections:
+            return
+        if identity.expires is None:
+            self._tokens.release(connection_id)
+        else:
             self._tokens.renew(connection_id, self._in(max(0, identity.expires - self._now.wall)))
 
     def _lease_of(self, event: ClientConnected) -> int | None:
         return None if event.watches_only else self._knobs.client_lease_ms
 
-    def _on_guest(self, guest: GuestConnected) -> None:
+    def _on_known(self, guest: GuestConnected | TokenRenewed) -> None:
+        if isinstance(guest, TokenRenewed):
+            self._note_expiry(guest.connection, guest.identity)
+            return
         lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
         self._on_connected(guest.connection, guest.identity, lease_ms)
         if guest.connection not in self._connections:
@@ -290,6 +316,7 @@ class GatewayMachine:
             return
         for topic in connection.topics:
             self._watching.unsubscribe(topic, connection_id, self._now)
+        self._broadcasting.forget(connection_id, connection, self._now)
         session = self._session_of(connection)
         if session is None or session.connection != connection_id:
             return
@@ -332,7 +359,7 @@ class GatewayMachine:
 
     # What clients say.
 
-    def _on_client(self, connection_id: ConnectionId, message: ClientMessage) -> None:
+    def _on_client(self, connection_id: ConnectionId, message: ClientMessage | Talk) -> None:
         connection = self._connections.get(connection_id)
         if connection is None:
             return
@@ -360,7 +387,7 @@ class GatewayMachine:
         connection_id: ConnectionId,
         connection: Connection,
         session: Session,
-        message: ClientMessage,
+        message: ClientMessage | Talk,
     ) -> None:
         match message:
             case Ping():
@@ -377,6 +404,9 @@ class GatewayMachine:
                 self._on_unsub(connection_id, connection, message)
             case Intent():
                 self._on_intent(connection_id, session, message)
+            case Listen() | Unlisten() | Broadcast():
+                told = self._broadcasting.take(connection_id, connection, message, self._now)
+                self._out.extend(told)
             case Bye():
                 self._on_disconnected(connection_id, orderly=True)
             case Hello():
@@ -569,6 +599,8 @@ class GatewayMachine:
             case Segment():
                 self._attachments.note_heard(sender, now)
                 self._on_segment(sender, message)
+            case Broadcasts():
+                self._out.extend(self._broadcasting.hear(sender, message))
             case _:
                 pass  # Meant for a worker.
 
@@ -602,6 +634,12 @@ class GatewayMachine:
                 self._close(session.connection, CloseCode.REPLACED, words)
 
     # Polling and draining.
+
+    def _on_posted(self, event: QueryReceived | BroadcastPosted) -> None:
+        if isinstance(event, QueryReceived):
+            self._polling.note_query(event, self._now)
+        else:
+            self._out.extend(self._broadcasting.post(event, self._now))
 
     def _on_drain(self, event: DrainRequested | DrainCancelled) -> None:
         if isinstance(event, DrainCancelled):
@@ -653,8 +691,11 @@ class GatewayMachine:
             if mark is not None:
                 self._out.append(mark)
         self._out.extend(self._polling.run_due(now))
-        for worker, messages in self._attachments.take_messages(now).items():
-            self._out.append(Send(worker, messages))
+        self._out.extend(self._broadcasting.take_answers(now))
+        going = self._attachments.take_messages(now)
+        for worker, broadcasts in self._broadcasting.take_due(now).items():
+            going.setdefault(worker, []).extend(broadcasts)
+        self._out.extend(Send(worker, messages) for worker, messages in going.items())
 
     def _run_leases(self) -> None:
         now = self._now.instant

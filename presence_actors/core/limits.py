@@ -6,6 +6,9 @@ from typing import Final
 
 __all__ = [
     "BAD_FRAMES_MAX",
+    "BROADCASTS_PER_SECOND_MAX",
+    "BROADCAST_BYTES_PER_SECOND_MAX",
+    "BROADCAST_DEPTH_MAX",
     "CLIENT_FRAME_BYTES_MAX",
     "DEVICE_CHARACTERS_MAX",
     "DROPPED_ROWS_MAX",
@@ -19,6 +22,7 @@ __all__ = [
     "LAG_MS_MAX",
     "META_BYTES_MAX",
     "META_DEPTH_MAX",
+    "PASSED_ON_BYTES_PER_SECOND_MAX",
     "QUERY_ENTRIES_MAX",
     "QUERY_TOPICS_MAX",
     "RESUME_MAX",
@@ -84,3 +88,12 @@ LAG_MEMORY_MS: Final = 60_000
 #: Bytes that wait in one client's socket. Beyond: it is told nothing more but answers until it has
 #: read them, and if even those are too much: close 4513.
 UNSENT_BYTES_MAX: Final = 1024 * 1024
+#: What one client may say to others in a second, and at once: broadcasts and their bytes. Beyond:
+#: `rate_limited`, and nobody hears it.
+BROADCASTS_PER_SECOND_MAX: Final = 100
+BROADCAST_BYTES_PER_SECOND_MAX: Final = 1024 * 1024
+#: Nesting of one broadcast; some parsers give up far below what others write. Beyond: refused.
+BROADCAST_DEPTH_MAX: Final = 64
+#: Bytes of broadcasts that one process sends to another in a second, and at once, so that links
+#: keep room for presence. Beyond: those who listen there do not hear it.
+PASSED_ON_BYTES_PER_SECOND_MAX: Final = 8 * 1024 * 1024

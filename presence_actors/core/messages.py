@@ -9,6 +9,8 @@ Four conversations:
   gateway's with `Operations`, the replica's with `Changed`. `Detached` ends it.
 * gateway and worker: `Beat` and `BeatAck`, one per pair whatever the number of shards and sessions.
 
+* gateway and replica, replica and replica: `Broadcasts`, what clients say to each other. It is no
+  state: said once, repeated never, and heard by whom it reaches.
 * worker and worker of another zone: `ZoneReport`, who is where.
 
 Messages of one turn to one node travel in one frame (`wire.peer`).
@@ -29,6 +31,7 @@ __all__ = [
     "Attached",
     "Beat",
     "BeatAck",
+    "Broadcasts",
     "Changed",
     "Detached",
     "GossipAck",
@@ -37,6 +40,7 @@ __all__ = [
     "Operations",
     "PeerMessage",
     "Reach",
+    "Said",
     "Segment",
     "Worker",
     "ZoneReport",
@@ -229,6 +233,34 @@ class Segment(msgspec.Struct, frozen=True, tag=True):
     body: Operations | Changed | None
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """What a client said in a room, word for word: JSON, or any bytes if `binary`."""
+
+    topic: Topic
+    event: str
+    payload: bytes
+    binary: bool = False
+
+
+class Broadcasts(msgspec.Struct, frozen=True, tag=True):
+    """What clients said in rooms of a shard. A gateway tells its replica, which tells the others.
+
+    Nobody answers, and nobody repeats: what is lost on the way is lost.
+    """
+
+    shard: ShardId
+    said: list[Said]
+
+
 PeerMessage = (
-    GossipDelta | GossipAck | Beat | BeatAck | Attach | Attached | Detached | Segment | ZoneReport
+    GossipDelta
+    | GossipAck
+    | Beat
+    | BeatAck
+    | Attach
+    | Attached
+    | Detached
+    | Segment
+    | Broadcasts
+    | ZoneReport
 )

@@ -41,6 +41,7 @@ from presence_actors.core.messages import (
     PRESENCE,
     Attach,
     Beat,
+    Broadcasts,
     Detached,
     GossipAck,
     GossipDelta,
@@ -232,6 +233,8 @@ class ReplicaMachine:
                 self._on_attach(message)
             case Segment():
                 self._on_segment(sender, message)
+            case Broadcasts():
+                self._on_broadcasts(sender, message)
             case _:
                 pass  # For a gateway; a peer of another mind does no harm.
 
@@ -407,6 +410,21 @@ class ReplicaMachine:
         changes = self._store.witness(which, rows, self._now)
         if changes is not None:
             self._tell(which, changes)
+
+    def _on_broadcasts(self, sender: NodeId, message: Broadcasts) -> None:
+        """What clients say goes on to all gateways that watch the room, and leaves no trace.
+
+        A gateway is attached to one replica, so it hears each once: from us if it is ours, or from
+        the replica that we tell. Whatever its zone, since between workers each has its link.
+        """
+        names = [name for name, _ in self._gossip]
+        if self._attached.get(sender) is not None:
+            for name in names:
+                self._send(name, message)
+        elif name_of(sender) not in names:
+            return
+        for gateway, said in self._attached.hearers_of(message.said, besides=sender).items():
+            self._send(name_of(gateway), Broadcasts(self._shard, said))
 
     # Writing.
 

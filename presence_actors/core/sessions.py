@@ -74,7 +74,7 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "lease_ms", "session", "topics")
+    __slots__ = ("bad_frames", "identity", "lease_ms", "listening", "session", "topics")
 
     def __init__(self, identity: Identity, *, lease_ms: int | None) -> None:
         self.identity = identity
@@ -84,6 +84,8 @@ class Connection:
         self.session: SessionKey | None = None
         #: Topics it watches, and whether it wants no more than counts.
         self.topics: dict[Topic, bool] = {}
+        #: Rooms in which it hears what others say.
+        self.listening: dict[Topic, None] = {}
         self.bad_frames = 0
 
     def named(self, message: Sub | Unsub) -> list[Topic]:

@@ -94,6 +94,7 @@ class TopicView:
         "counted",
         "doubtful",
         "held",
+        "listeners",
         "loaded",
         "name",
         "pins",
@@ -124,6 +125,8 @@ class TopicView:
         self.counted: dict[ConnectionId, None] = {}
         self.held: dict[ConnectionId, None] = {}
         self.shown_count: Count | None = None
+        #: Those that hear what others say in the room; each may be a subscriber, too.
+        self.listeners: dict[ConnectionId, None] = {}
         #: Subscribers that may have seen more elsewhere than we have, each with the time until
         #: which it can have done so, and all that their cursors cover. They may know entries that
         #: we never did, and must hear of their ends, too.
@@ -152,7 +155,14 @@ class TopicView:
     @property
     def is_wanted(self) -> bool:
         """Whether anybody at this gateway needs the topic."""
-        return bool(self.subscribers or self.waiting or self.pins or self.counted or self.held)
+        return bool(
+            self.subscribers
+            or self.waiting
+            or self.pins
+            or self.counted
+            or self.held
+            or self.listeners
+        )
 
     def drop(self, connection: ConnectionId) -> None:
         """The client hears no more of the topic."""

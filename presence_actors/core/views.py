@@ -101,6 +101,8 @@ class GatewayView(msgspec.Struct, frozen=True):
     draining: str | None = None
     #: How often slow clients were held, got a snapshot, counts, everything again, or were closed.
     lags: dict[str, int] = {}
+    #: How many broadcasts were said here, came from elsewhere, were refused, and were not sent on.
+    broadcasts: dict[str, int] = {}
 
 
 def zone_lags(own: ZoneId, shards: Iterable[Iterable[PeerLag]]) -> dict[ZoneId, int | None]:

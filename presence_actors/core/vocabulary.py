@@ -19,6 +19,7 @@ from presence_actors.core.policy import Scope
 from presence_actors.core.values import Meta
 
 __all__ = [
+    "Broadcast",
     "Bye",
     "ClientMessage",
     "CloseCode",
@@ -33,6 +34,7 @@ __all__ = [
     "Intent",
     "Lag",
     "Leave",
+    "Listen",
     "Ok",
     "Patch",
     "Ping",
@@ -43,6 +45,8 @@ __all__ = [
     "Snap",
     "StatusFrame",
     "Sub",
+    "Talk",
+    "Unlisten",
     "Unset",
     "Unsub",
     "UserStatus",
@@ -195,11 +199,42 @@ class Ping(msgspec.Struct, frozen=True, tag="ping", kw_only=True, omit_defaults=
     t: int | float | None = None
 
 
+class Listen(msgspec.Struct, frozen=True, tag="listen", kw_only=True, omit_defaults=True):
+    """Hear what others say in a room; who is there is another matter (`Sub`)."""
+
+    topic: str
+    id: int | str | None = None
+
+
+class Unlisten(msgspec.Struct, frozen=True, tag="unlisten", kw_only=True, omit_defaults=True):
+    """Hear it no more."""
+
+    topic: str
+
+
+class Broadcast(msgspec.Struct, frozen=True, tag="broadcast", kw_only=True, omit_defaults=True):
+    """Say something to all who listen in a room now; it is kept nowhere.
+
+    Granted means that it was taken, not that anybody heard it.
+    """
+
+    topic: str
+    event: str
+    #: JSON, or any bytes if `binary`.
+    payload: bytes
+    binary: bool = False
+    #: Whether the sender's own connection hears it, too.
+    echo: bool = False
+    id: int | str | None = None
+
+
 class Bye(msgspec.Struct, frozen=True, tag="bye", kw_only=True):
     """Leave everything now, without grace."""
 
 
 ClientMessage = Hello | Sub | Unsub | Set | Patch | Unset | Intent | Ping | Bye
+#: What clients say to each other; the native protocol has no words for it.
+Talk = Listen | Unlisten | Broadcast
 
 
 # --- what a client hears ------------------------------------------------------------------------

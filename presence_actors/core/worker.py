@@ -7,12 +7,13 @@ into one frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from crdt import KeyHasher
 from presence_actors.config import Knobs
+from presence_actors.core.allowance import Allowance, size_of
 from presence_actors.core.effects import Dial, ReplicaEffect, Report, Send, WorkerEffect
 from presence_actors.core.events import (
     ClusterChanged,
@@ -24,10 +25,12 @@ from presence_actors.core.events import (
 )
 from presence_actors.core.ids import NodeId, NodeName, ShardId, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
+from presence_actors.core.limits import PASSED_ON_BYTES_PER_SECOND_MAX
 from presence_actors.core.messages import (
     Attach,
     Beat,
     BeatAck,
+    Broadcasts,
     Detached,
     GossipAck,
     GossipDelta,
@@ -71,6 +74,8 @@ class WorkerMachine:
         self._cluster = ClusterChanged([])
         self._zones = ZoneBook(node)
         self._dialled: dict[NodeName, tuple[str, int]] = {}
+        #: What clients say may take no more than this of the link to each node.
+        self._room_for: dict[NodeName, Allowance] = {}
 
     def handle(self, event: WorkerEvent, now: Now) -> list[WorkerEffect]:
         """Takes in one event; one `Send` per node that is to hear something."""
@@ -91,11 +96,12 @@ class WorkerMachine:
                 for shard, due in list(self._deadlines.items()):
                     if due <= now.instant:
                         self._hand(shard, event, batch)
+        effects = batch.effects(self._has_room)
         targets = self._zones.targets()
         if targets == self._dialled:
-            return batch.effects()
+            return effects
         self._dialled = targets
-        return [*batch.effects(), Dial(targets)]
+        return [*effects, Dial(targets)]
 
     def deadline(self) -> Instant | None:
         """The earliest deadline of the replicas."""
@@ -122,6 +128,15 @@ class WorkerMachine:
     def replica(self, shard: ShardId) -> ReplicaMachine | None:
         """The replica of a shard, to be read by checkers and tests."""
         return self._replicas.get(shard)
+
+    def _has_room(self, to: NodeName, message: PeerMessage) -> bool:
+        """Whether a message goes out; presence always does."""
+        if not isinstance(message, Broadcasts):
+            return True
+        allowance = self._room_for.get(to)
+        if allowance is None:
+            allowance = self._room_for[to] = Allowance(PASSED_ON_BYTES_PER_SECOND_MAX)
+        return allowance.take(size_of(message.said), self._now.instant)
 
     def _spread(self, reports: list[ZoneReport], bearer: NodeId, batch: _Batch) -> None:
         """What was news to us is told to everybody but whom we have it from."""
@@ -166,7 +181,7 @@ class WorkerMachine:
                         news.append(message)
                 case Beat():
                     self._on_beat(event.sender, message, by_shard, batch)
-                case GossipDelta() | GossipAck() | Attach() | Segment():
+                case GossipDelta() | GossipAck() | Attach() | Segment() | Broadcasts():
                     if message.shard in self._replicas:
                         by_shard.setdefault(message.shard, []).append(message)
                     elif isinstance(message, Attach | Segment):
@@ -212,6 +227,10 @@ class _Batch:
             else:
                 self._reports.append(effect)
 
-    def effects(self) -> list[WorkerEffect]:
-        sends = [Send(to, messages) for to, messages in self._messages.items()]
+    def effects(self, has_room: Callable[[NodeName, PeerMessage], bool]) -> list[WorkerEffect]:
+        going = {
+            to: [message for message in messages if has_room(to, message)]
+            for to, messages in self._messages.items()
+        }
+        sends = [Send(to, messages) for to, messages in going.items() if messages]
         return [*sends, *self._reports]

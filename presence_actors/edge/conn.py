@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from presence_actors.core.messages import Said
 from presence_actors.core.vocabulary import ClientMessage, ServerMessage
-from presence_actors.wire.phoenix import Turn
+from presence_actors.wire.turns import Turn
 
 __all__ = ["Adapter", "Conn", "Dialog"]
 
@@ -68,6 +69,10 @@ class Dialog(Protocol):
 
     def hear(self, message: ServerMessage) -> Turn:
         """What a message of the machine leads to."""
+        ...
+
+    def hear_said(self, said: Said) -> Turn:
+        """What it leads to that somebody said something in a room."""
         ...
 
     def closed(self) -> None:

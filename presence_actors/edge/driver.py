@@ -15,7 +15,15 @@ from typing import Final, Protocol, assert_never
 
 import msgspec
 
-from presence_actors.core.effects import Answer, CloseClient, Deliver, GatewayEffect, Mark, Send
+from presence_actors.core.effects import (
+    Answer,
+    CloseClient,
+    Deliver,
+    GatewayEffect,
+    Mark,
+    PassOn,
+    Send,
+)
 from presence_actors.core.events import (
     ClientConnected,
     ClientDisconnected,
@@ -27,6 +35,7 @@ from presence_actors.core.events import (
     GatewayEvent,
     GuestConnected,
     QueryReceived,
+    TokenRenewed,
 )
 from presence_actors.core.ids import ConnectionId, NodeName, UserId
 from presence_actors.core.instants import Instant, Now
@@ -55,8 +64,8 @@ from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
 from presence_actors.wire.event_stream import mark_event
 from presence_actors.wire.native import closing_code
-from presence_actors.wire.phoenix import Introduction, Turn
 from presence_actors.wire.refusals import FrameRefused
+from presence_actors.wire.turns import Introduction, Turn
 
 __all__ = ["GatewayDriver", "GatewayLike", "GatewayState"]
 
@@ -365,9 +374,13 @@ class GatewayDriver:
     def _converse(self, client: Client, turn: Turn, *, came_in: bool = False) -> None:
         """Carry out one turn of a dialog."""
         for frame in turn.frames:
-            self._gather(client, frame)
+            self._gather(client, frame, binary=turn.binary)
         if client.leaving:
             return
+        if turn.identity is not None and client.known:
+            self.host.post(TokenRenewed(client.id, turn.identity))
+        elif turn.identity is not None:
+            client.identity = turn.identity
         if turn.introduction is not None:
             self._introduce(client, turn.introduction)
         if client.known:
@@ -463,6 +476,8 @@ class GatewayDriver:
         match effect:
             case Deliver():
                 self._deliver(effect)
+            case PassOn():
+                self._pass_on(effect)
             case Send():
                 self._send_peer(effect.to, effect.messages)
             case Mark():
@@ -493,6 +508,17 @@ class GatewayDriver:
             if data is None:
                 data = encoded[adapter] = adapter.encode(effect.message)
             self._gather(client, data, binary=adapter.binary)
+
+    def _pass_on(self, effect: PassOn) -> None:
+        """What is said in a room is not worth a backlog: who is behind with reading misses it."""
+        for connection in effect.connections:
+            client = self._clients.get(connection)
+            if client is None or client.leaving or client.dialog is None:
+                continue
+            if client.conn.unsent_bytes > self.limits.lag_bytes_max:
+                self.counts["broadcasts_missed"] += 1
+            else:
+                self._converse(client, client.dialog.hear_said(effect.said))
 
     def _write(self, client: Client, message: ServerMessage) -> None:
         if client.leaving:

@@ -1,33 +1,72 @@
-"""The upgrade of a Phoenix client: its version, its token, and a refusal that takes its time."""
+"""The upgrade of a Phoenix client: its version, its token, and a refusal that takes its time.
+
+Supabase's clients come the same way; the dialect says what differs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from presence_actors.core.vocabulary import ErrorCode, Identity
 from presence_actors.edge.admission import bearer
+from presence_actors.edge.conn import Dialog
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.tokens import TokenRefused
 from presence_actors.edge.upgrade import Admitted, Refused, UpgradeRequest, offered_protocols
 from presence_actors.wire.phoenix import PhoenixDialog
 from presence_actors.wire.phoenix_claims import PROTOCOL, bearer_in, says_goodbye
-from presence_actors.wire.phoenix_frames import version_of
+from presence_actors.wire.phoenix_frames import Version, version_of
 from presence_actors.wire.phoenix_presence import Rooms
 from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["PhoenixEndpoint"]
+__all__ = ["Dialect", "PhoenixDialect", "PhoenixEndpoint"]
+
+
+class Dialect(Protocol):
+    """What Phoenix clients and Supabase clients do differently."""
+
+    @property
+    def token_param(self) -> str:
+        """The parameter with the token."""
+        ...
+
+    def dialog(self, version: Version, identity: Identity, params: Mapping[str, str]) -> Dialog:
+        """A new connection; raises `FrameRefused`."""
+        ...
+
+
+class PhoenixDialect:
+    """Phoenix Channels, as the npm package `phoenix` speaks them.
+
+    Args:
+        rooms: The pictures of all rooms of the gateway.
+    """
+
+    token_param: Final = "token"  # noqa: S105  # a name
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def dialog(self, version: Version, identity: Identity, params: Mapping[str, str]) -> Dialog:
+        """A new connection."""
+        return PhoenixDialog(
+            version=version, namespace=identity.namespace, params=params, rooms=self._rooms
+        )
 
 
 class PhoenixEndpoint:
-    """Decides about the upgrades at ``/socket/websocket`` of one gateway.
+    """Decides about the upgrades at one path of one gateway, such as ``/socket/websocket``.
 
     Args:
         driver: What the connections are handed to.
+        dialect: What they speak.
     """
 
-    def __init__(self, driver: GatewayDriver) -> None:
+    def __init__(self, driver: GatewayDriver, dialect: Dialect) -> None:
         self._driver = driver
-        self._rooms = Rooms()
+        self._dialect = dialect
         #: How many wait for their refusal.
         self._refusing = 0
 
@@ -41,12 +80,7 @@ class PhoenixEndpoint:
             )
         try:
             identity = self._identity(request, offered)
-            dialog = PhoenixDialog(
-                version=version,
-                namespace=identity.namespace,
-                params=request.query,
-                rooms=self._rooms,
-            )
+            dialog = self._dialect.dialog(version, identity, request.query)
         except (TokenRefused, FrameRefused) as refused:
             return _refused(refused.code, refused.message)
         address = request.remote or ""
@@ -72,13 +106,12 @@ class PhoenixEndpoint:
     def _identity(self, request: UpgradeRequest, offered: list[str]) -> Identity:
         token = (
             bearer_in(offered)
-            or request.query.get("token")
+            or request.query.get(self._dialect.token_param)
             or bearer(request.headers.get("Authorization"))
         )
         if token is None:
-            raise TokenRefused(
-                ErrorCode.UNAUTHORIZED, "give a token, as the parameter token or as authToken"
-            )
+            words = f"give a token, as the parameter {self._dialect.token_param}"
+            raise TokenRefused(ErrorCode.UNAUTHORIZED, words)
         return self._driver.verifier.verify(token)
 
 

@@ -25,12 +25,14 @@ from presence_actors.edge.admission import (
 )
 from presence_actors.edge.aiohttp_conn import serve_socket
 from presence_actors.edge.conn import Adapter
+from presence_actors.edge.cors import Origins
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.front_door import FrontDoor
 from presence_actors.edge.pages import page_routes
-from presence_actors.edge.phoenix import PhoenixEndpoint
+from presence_actors.edge.phoenix import PhoenixDialect, PhoenixEndpoint
 from presence_actors.edge.picows_conn import PicowsSockets
 from presence_actors.edge.rest import RestApi, failure
+from presence_actors.edge.supabase import SupabaseApi, SupabaseDialect
 from presence_actors.edge.upgrade import (
     Admitted,
     Judge,
@@ -40,6 +42,7 @@ from presence_actors.edge.upgrade import (
 )
 from presence_actors.errors import ConfigError, UsageError
 from presence_actors.wire import native, native_msgpack
+from presence_actors.wire.phoenix_presence import Rooms
 
 __all__ = ["EdgeServer"]
 
@@ -106,13 +109,17 @@ class EdgeServer:
         self._port = port
         self._origins = check_origins(allowed_origins)
         self._ping_ms = ping_ms
-        self._phoenix = PhoenixEndpoint(driver)
+        rooms = Rooms()
+        self._phoenix = PhoenixEndpoint(driver, PhoenixDialect(rooms))
+        self._supabase = PhoenixEndpoint(driver, SupabaseDialect(rooms, driver.verifier))
+        self._supabase_api = SupabaseApi(driver, Origins(self._origins))
         self._rest = RestApi(
             driver, gateway_name=gateway_name, ping_ms=ping_ms, reads_need_scope=reads_need_scope
         )
         self._judges: dict[str, Judge] = {
             "/ws": self._judge_native,
             "/socket/websocket": self._judge_phoenix,
+            "/realtime/v1/websocket": self._judge_supabase,
         }
         self._library = sockets
         self._runner: web.AppRunner | None = None
@@ -140,6 +147,7 @@ class EdgeServer:
                     web.get(path, partial(self._upgrade, judge))
                     for path, judge in self._judges.items()
                 ),
+                *self._supabase_api.routes(),
                 *page_routes(),
             ]
         )
@@ -233,6 +241,9 @@ class EdgeServer:
 
     def _judge_phoenix(self, request: UpgradeRequest) -> Admitted | Refused:
         return self._refusal(request) or self._phoenix.judge(request)
+
+    def _judge_supabase(self, request: UpgradeRequest) -> Admitted | Refused:
+        return self._refusal(request) or self._supabase.judge(request)
 
     def _refusal(self, request: UpgradeRequest) -> Refused | None:
         """Why this request gets no socket, whatever it speaks, or None."""

@@ -15,16 +15,14 @@ docs/phoenix.md says what is spoken, and what not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from presence_actors.core.ids import Namespace
-from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
-from presence_actors.core.values import Device, Meta
+from presence_actors.core.messages import Said
+from presence_actors.core.values import Meta
 from presence_actors.core.vocabulary import (
-    ClientMessage,
     Diff,
     Err,
     ErrorCode,
@@ -34,75 +32,19 @@ from presence_actors.core.vocabulary import (
     Snap,
     Sub,
     Unset,
-    Unsub,
 )
 from presence_actors.wire.identifiers import ROOM, room_topic
+from presence_actors.wire.phoenix_channels import Channel, Channels, is_stale, rejoined
 from presence_actors.wire.phoenix_claims import Claims, checked_meta, fields_of
-from presence_actors.wire.phoenix_frames import (
-    Frame,
-    Ref,
-    Version,
-    close_frame,
-    decode_frame,
-    error_frame,
-    glue,
-    reply_frame,
-)
-from presence_actors.wire.phoenix_presence import STATE, Rooms
+from presence_actors.wire.phoenix_frames import Frame, Version, decode_frame
+from presence_actors.wire.phoenix_presence import Rooms
 from presence_actors.wire.refusals import FrameRefused
+from presence_actors.wire.turns import Introduction, Turn
 
-__all__ = ["CHANNELS_MAX", "Introduction", "PhoenixDialog", "Turn"]
-
-CHANNELS_MAX: Final = ROOMS_PER_SESSION_MAX
+__all__ = ["PhoenixDialog"]
 
 _CONTROL_TOPIC: Final = "phoenix"
 _UNMATCHED: Final = "unmatched topic"
-
-
-class Introduction(msgspec.Struct, frozen=True, kw_only=True):
-    """Enough to tell which session a guest carries on."""
-
-    family: str
-    device: Device
-    topic: str
-    meta: Meta
-
-
-class Turn(msgspec.Struct, kw_only=True):
-    """What one frame, or one message, leads to; in this order."""
-
-    #: To the client.
-    frames: list[bytes] = []
-    #: Before the first of the messages, once in a connection.
-    introduction: Introduction | None = None
-    #: To the machine.
-    messages: list[ClientMessage] = []
-
-
-@dataclass(slots=True, eq=False)
-class _Channel:
-    """One incarnation of a channel."""
-
-    #: As the client spells it, and as we do.
-    topic: str
-    room: str
-    join_ref: Ref
-    #: Of the join, until it was answered.
-    ref: Ref
-    #: Grants that the join waits for.
-    missing: int = 1
-    is_tracked: bool = False
-    #: Whether a state was sent; a diff before it has nothing that it could continue.
-    is_synced: bool = False
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A message whose answer is an answer to the client."""
-
-    kind: Literal["join", "track", "untrack"]
-    channel: _Channel
-    ref: Ref
 
 
 class PhoenixDialog:
@@ -122,14 +64,9 @@ class PhoenixDialog:
         self, *, version: Version, namespace: Namespace, params: Mapping[str, str], rooms: Rooms
     ) -> None:
         self._version = version
-        self._namespace = namespace
-        self._rooms = rooms
         self._claims = Claims.of(params)
         self._introduced = False
-        #: By room: all and only channels that are joined, or are being joined.
-        self._channels: dict[str, _Channel] = {}
-        self._pending: dict[int, _Pending] = {}
-        self._last_id = 0
+        self._channels = Channels(version=version, namespace=namespace, rooms=rooms)
 
     # What the client says.
 
@@ -148,8 +85,8 @@ class PhoenixDialog:
         if frame.event == "phx_leave":
             return self._leave(frame, channel)
         if channel is None:
-            return self._refuse(frame, _UNMATCHED)
-        if _is_stale(frame, channel):
+            return self._channels.refuse(frame, _UNMATCHED)
+        if is_stale(frame, channel):
             return Turn()
         match frame.event:
             case "track":
@@ -157,79 +94,72 @@ class PhoenixDialog:
             case "untrack":
                 return self._untrack(frame, channel)
             case _:
-                return self._refuse(frame, f"unknown event {frame.event[:40]!r}", channel)
+                return self._channels.refuse(frame, f"unknown event {frame.event[:40]!r}", channel)
 
     def closed(self) -> None:
         """The connection is gone."""
-        for channel in self._channels.values():
-            self._rooms.release(self._namespace, channel.room)
-        self._channels = {}
-        self._pending = {}
+        self._channels.forget_all()
 
     def _control(self, frame: Frame) -> Turn:
         if frame.event == "heartbeat":
-            return self._accept(frame)
-        return self._refuse(frame, _UNMATCHED)
+            return self._channels.accept(frame)
+        return self._channels.refuse(frame, _UNMATCHED)
 
     def _join(self, frame: Frame) -> Turn:
-        join_ref = frame.ref if frame.join_ref is None else frame.join_ref
-        frame = msgspec.structs.replace(frame, join_ref=join_ref)
+        channels = self._channels
+        frame = msgspec.structs.replace(frame, join_ref=rejoined(frame))
         if not frame.topic.startswith(ROOM):
-            return self._refuse(frame, _UNMATCHED)
+            return channels.refuse(frame, _UNMATCHED)
         try:
             room = room_topic(frame.topic)
             params = fields_of(frame.payload, "the payload of a join")
             meta = checked_meta(params.get("meta", self._claims.meta))
         except FrameRefused as refused:
-            return self._refuse(frame, refused.message)
-        old = self._channels.get(room)
-        if old is None and len(self._channels) >= CHANNELS_MAX:
-            return self._refuse(frame, "too many channels joined")
+            return channels.refuse(frame, refused.message)
+        old = channels.get(room)
+        if old is None and channels.are_full:
+            return channels.refuse(frame, "too many channels joined")
         turn = Turn()
         if old is not None:
-            turn.frames.append(close_frame(self._version, join_ref=old.join_ref, topic=old.topic))
-            self._forget(old)
-        channel = _Channel(frame.topic, room, join_ref, frame.ref)
+            turn.frames.append(channels.closing(old))
+            channels.forget(old)
+        channel = channels.open(frame.topic, room, frame.join_ref, frame.ref)
         channel.is_tracked = params.get("track") is not False
-        self._channels[room] = channel
-        self._rooms.open(self._namespace, room)
+        channels.subscribe(channel)
         turn.introduction = self._introduction(room, meta)
         if channel.is_tracked:
-            channel.missing += 1
-            request = self._ask("join", channel, frame.ref)
+            request = channels.ask("join", channel, frame.ref)
             turn.messages.append(Set(id=request, topic=room, meta=meta))
         elif old is not None and old.is_tracked:
             turn.messages.append(Unset(topic=room))
-        request = self._ask("join", channel, frame.ref)
+        request = channels.ask("join", channel, frame.ref)
         turn.messages.append(Sub(id=request, topics=[room]))
         return turn
 
-    def _leave(self, frame: Frame, channel: _Channel | None) -> Turn:
+    def _leave(self, frame: Frame, channel: Channel | None) -> Turn:
         if channel is None:
-            return self._accept(frame)
-        if _is_stale(frame, channel):
+            return self._channels.accept(frame)
+        if is_stale(frame, channel):
             return Turn()
-        turn = self._accept(frame, channel)
-        turn.frames.append(
-            close_frame(self._version, join_ref=channel.join_ref, topic=channel.topic)
-        )
-        turn.messages = self._give_up(channel)
+        turn = self._channels.accept(frame, channel)
+        turn.frames.append(self._channels.closing(channel))
+        turn.messages = self._channels.give_up(channel)
         return turn
 
-    def _track(self, frame: Frame, channel: _Channel) -> Turn:
+    def _track(self, frame: Frame, channel: Channel) -> Turn:
         try:
             meta = checked_meta(frame.payload)
         except FrameRefused as refused:
-            return self._refuse(frame, refused.message, channel)
+            return self._channels.refuse(frame, refused.message, channel)
         channel.is_tracked = True
-        request = self._ask("track", channel, frame.ref)
+        request = self._channels.ask("track", channel, frame.ref)
         return Turn(messages=[Set(id=request, topic=channel.room, meta=meta)])
 
-    def _untrack(self, frame: Frame, channel: _Channel) -> Turn:
+    def _untrack(self, frame: Frame, channel: Channel) -> Turn:
         if not channel.is_tracked:
-            return self._accept(frame, channel)
+            return self._channels.accept(frame, channel)
         channel.is_tracked = False
-        request = self._ask("untrack", channel, frame.ref)
+        request = self._channels.ask("untrack", channel, frame.ref)
         return Turn(messages=[Unset(id=request, topic=channel.room)])
 
     def _introduction(self, room: str, meta: Meta) -> Introduction | None:
@@ -237,7 +167,7 @@ class PhoenixDialog:
             return None
         self._introduced = True
         return Introduction(
-            family=self._claims.family,
+            family=self._claims.family(),
             device=self._claims.device,
             topic=room,
             meta=meta,
@@ -253,13 +183,17 @@ class PhoenixDialog:
             case Err(id=int(request)):
                 return self._denied(request, message)
             case Snap() | Diff():
-                return self._told(message)
+                return self._channels.told(message)
             case _:
                 # Our own words for what Phoenix has none for: welcome, view, goaway, ...
                 return Turn()
 
+    def hear_said(self, _said: Said) -> Turn:
+        """Nothing: no channel of this protocol listens."""
+        return Turn()
+
     def _granted(self, request: int) -> Turn:
-        pending = self._pending.pop(request, None)
+        pending = self._channels.take(request)
         if pending is None:
             return Turn()
         channel = pending.channel
@@ -267,52 +201,22 @@ class PhoenixDialog:
             channel.missing -= 1
             if channel.missing:
                 return Turn()
-        return Turn(frames=self._reply(channel, pending.ref, "ok", {}))
+        return Turn(frames=self._channels.reply(channel, pending.ref, "ok", {}))
 
     def _denied(self, request: int, refusal: Err) -> Turn:
-        pending = self._pending.pop(request, None)
+        pending = self._channels.take(request)
         if pending is None:
             return Turn()
         channel = pending.channel
         if pending.kind == "untrack" and refusal.code is ErrorCode.NOT_JOINED:
-            return Turn(frames=self._reply(channel, pending.ref, "ok", {}))
+            return Turn(frames=self._channels.reply(channel, pending.ref, "ok", {}))
         response = {"reason": refusal.message}
-        turn = Turn(frames=self._reply(channel, pending.ref, "error", response))
+        turn = Turn(frames=self._channels.reply(channel, pending.ref, "error", response))
         if pending.kind == "join":
-            turn.messages = self._give_up(channel)
+            turn.messages = self._channels.give_up(channel)
         return turn
 
-    def _told(self, message: Snap | Diff) -> Turn:
-        channel = self._channels.get(message.topic)
-        if channel is None:
-            return Turn()
-        pushed = self._rooms.push(
-            self._namespace, message, version=self._version, topic=channel.topic
-        )
-        if pushed is None:
-            return Turn()
-        event, shared = pushed
-        if event == STATE:
-            channel.is_synced = True
-        elif not channel.is_synced:
-            # It continues a state that this client never had: let it come again for one.
-            turn = Turn(
-                frames=[
-                    error_frame(
-                        self._version,
-                        join_ref=channel.join_ref,
-                        topic=channel.topic,
-                        reason="out of step",
-                    )
-                ]
-            )
-            turn.messages = self._give_up(channel)
-            return turn
-        return Turn(frames=[glue(self._version, channel.join_ref, shared)])
-
-    # Small things.
-
-    def _channel_of(self, topic: str) -> _Channel | None:
+    def _channel_of(self, topic: str) -> Channel | None:
         channel = self._channels.get(topic)
         if channel is not None or topic.isascii() or not topic.startswith(ROOM):
             return channel
@@ -320,67 +224,3 @@ class PhoenixDialog:
             return self._channels.get(room_topic(topic))
         except FrameRefused:
             return None
-
-    def _ask(self, kind: Literal["join", "track", "untrack"], channel: _Channel, ref: Ref) -> int:
-        self._last_id += 1
-        self._pending[self._last_id] = _Pending(kind, channel, ref)
-        return self._last_id
-
-    def _give_up(self, channel: _Channel) -> list[ClientMessage]:
-        """The channel is no more; what the machine is to be told."""
-        self._forget(channel)
-        messages: list[ClientMessage] = [Unsub(topics=[channel.room])]
-        if channel.is_tracked:
-            messages.insert(0, Unset(topic=channel.room))
-        return messages
-
-    def _forget(self, channel: _Channel) -> None:
-        del self._channels[channel.room]
-        self._rooms.release(self._namespace, channel.room)
-        self._pending = {
-            request: pending
-            for request, pending in self._pending.items()
-            if pending.channel is not channel
-        }
-
-    def _reply(
-        self, channel: _Channel, ref: Ref, status: str, response: dict[str, str]
-    ) -> list[bytes]:
-        if ref is None:
-            return []
-        frame = reply_frame(
-            self._version,
-            join_ref=channel.join_ref,
-            ref=ref,
-            topic=channel.topic,
-            status=status,
-            response=response,
-        )
-        return [frame]
-
-    def _accept(self, frame: Frame, channel: _Channel | None = None) -> Turn:
-        return self._answer(frame, "ok", {}, channel)
-
-    def _refuse(self, frame: Frame, reason: str, channel: _Channel | None = None) -> Turn:
-        # Nobody waits for an answer to a frame without a ref.
-        if frame.ref is None:
-            return Turn()
-        return self._answer(frame, "error", {"reason": reason}, channel)
-
-    def _answer(
-        self, frame: Frame, status: str, response: dict[str, str], channel: _Channel | None
-    ) -> Turn:
-        answer = reply_frame(
-            self._version,
-            join_ref=frame.join_ref if channel is None else channel.join_ref,
-            ref=frame.ref,
-            topic=frame.topic,
-            status=status,
-            response=response,
-        )
-        return Turn(frames=[answer])
-
-
-def _is_stale(frame: Frame, channel: _Channel) -> bool:
-    """Whether the frame was meant for an earlier incarnation of the channel."""
-    return frame.join_ref is not None and str(frame.join_ref) != str(channel.join_ref)

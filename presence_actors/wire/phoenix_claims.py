@@ -17,7 +17,15 @@ from presence_actors.wire.identifiers import plain_text
 from presence_actors.wire.phoenix_presence import cleaned
 from presence_actors.wire.refusals import FrameRefused
 
-__all__ = ["PROTOCOL", "Claims", "bearer_in", "checked_meta", "fields_of", "says_goodbye"]
+__all__ = [
+    "PROTOCOL",
+    "Claims",
+    "bearer_in",
+    "check_readable",
+    "checked_meta",
+    "fields_of",
+    "says_goodbye",
+]
 
 #: The subprotocol that we answer with, and the prefix of the one that carries a token.
 PROTOCOL: Final = "phoenix"
@@ -29,7 +37,7 @@ _HEARTBEAT_DEAD: Final = "heartbeat timeout"
 _CLOSE_NONE: Final = (0, 1005)
 _CLOSE_NORMAL: Final = 1000
 #: Parameters that differ from one attempt to the next, or say nothing of the device.
-_PASSING: Final = frozenset({"token", "vsn"})
+_PASSING: Final = frozenset({"apikey", "token", "vsn"})
 _INTEGER_MAX: Final = (1 << 63) - 1
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -69,10 +77,12 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
             meta=checked_meta(meta),
         )
 
-    @property
-    def family(self) -> str:
-        """A digest of what the client says of itself whenever it comes; see core/guests.py."""
-        words: object = ["params", self.lasting]
+    def family(self, key: str = "") -> str:
+        """A digest of what the client says of itself whenever it comes; see core/guests.py.
+
+        With a `key` by which the client calls itself, that counts, unless it has a `device_id`.
+        """
+        words: object = ["key", key] if key else ["params", self.lasting]
         if self.device_id:
             words = ["id", self.device_id]
         return hashlib.blake2b(_ENCODER.encode(words), digest_size=12).hexdigest()
@@ -128,21 +138,26 @@ def checked_meta(value: object) -> Meta:
         raise FrameRefused(
             ErrorCode.TOO_LONG, f"a meta has {size} bytes; at most {META_BYTES_MAX} are allowed"
         )
-    level: list[object] = [meta]
+    check_readable(meta, "a meta", depth_max=META_DEPTH_MAX)
+    return meta
+
+
+def check_readable(value: object, what: str, *, depth_max: int) -> None:
+    """Raises `FrameRefused` for JSON that the parser of another client may stumble over."""
+    level: list[object] = [value]
     depth = 0
     while level:
         depth += 1
-        if depth > META_DEPTH_MAX:
+        if depth > depth_max:
             raise FrameRefused(
-                ErrorCode.BAD_FRAME, f"a meta is nested more than {META_DEPTH_MAX} levels deep"
+                ErrorCode.BAD_FRAME, f"{what} is nested more than {depth_max} levels deep"
             )
         members = [member for container in level for member in _members(container)]
         if not all(_is_sound(member) for member in members):
             raise FrameRefused(
-                ErrorCode.BAD_FRAME, "a number in a meta is infinite or has more than 64 bits"
+                ErrorCode.BAD_FRAME, f"a number in {what} is infinite or has more than 64 bits"
             )
         level = [member for member in members if isinstance(member, dict | list)]
-    return meta
 
 
 def _members(container: object) -> list[object]:

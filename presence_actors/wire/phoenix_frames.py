@@ -3,8 +3,19 @@
 =========  =========================================================
 version 2  ``[join_ref, ref, topic, event, payload]``
 version 1  ``{"topic":…, "event":…, "payload":…, "ref":…}``
-binary     version 2 only, from a client: four sizes, four texts, raw payload
+binary     version 2 only: a kind, sizes of one byte each, texts, raw payload
 =========  =========================================================
+
+====  ==============  =====================================================  ==================
+kind  direction       sizes, then texts                                      payload
+====  ==============  =====================================================  ==================
+0     from a client   join_ref, ref, topic, event                            any bytes
+3     from a client   join_ref, ref, topic, event, metadata; encoding        bytes or JSON
+4     to a client     topic, event, metadata; encoding                       bytes or JSON
+====  ==============  =====================================================  ==================
+
+Kinds 3 and 4 are Supabase's broadcasts, with a byte that says how the payload is encoded. Kinds 1
+and 2 (a reply, a broadcast of bytes) a server sends if it answers in bytes: this one never does.
 
 A ref is a client's counter and comes back as it was sent. What goes to many subscribers is encoded
 once: only the `join_ref`, at the very start of a frame, is a subscriber's own.
@@ -22,11 +33,15 @@ from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = [
+    "BROADCAST",
     "CLOSE",
     "ERROR",
+    "TEXT_BYTES_MAX",
     "Frame",
     "Ref",
+    "Spoken",
     "Version",
+    "broadcast_frame",
     "close_frame",
     "decode_frame",
     "encode_json",
@@ -37,14 +52,21 @@ __all__ = [
     "version_of",
 ]
 
+BROADCAST: Final = "broadcast"
 CLOSE: Final = "phx_close"
 ERROR: Final = "phx_error"
 
 Ref = str | int | None
 
 _PUSH: Final = 0
+_USER_PUSH: Final = 3
+_USER_BROADCAST: Final = 4
+#: How many texts a kind begins with, and whether a byte for the encoding stands behind the sizes.
+_TEXTS: Final = {_PUSH: (4, 0), _USER_PUSH: (5, 1)}
+_RAW: Final = 0
+_JSON: Final = 1
 _FIELDS: Final = 5
-_BINARY_TEXTS: Final = 4
+TEXT_BYTES_MAX: Final = 255
 _INTEGER_MAX: Final = (1 << 63) - 1
 
 _DECODER: Final = msgspec.json.Decoder()
@@ -58,8 +80,19 @@ class Version(enum.IntEnum):
     V2 = 2
 
 
+class Spoken(msgspec.Struct, frozen=True):
+    """The payload of a broadcast in a binary frame: JSON, or any bytes if `binary`."""
+
+    event: str
+    payload: bytes
+    binary: bool
+
+
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says. The payload of a binary frame is bytes; any JSON value otherwise."""
+    """What a client says; the payload is any JSON value, or the bytes of a binary frame.
+
+    Of a broadcast in a binary frame it is `Spoken`.
+    """
 
     join_ref: Ref
     ref: Ref
@@ -140,15 +173,17 @@ def _decode_object(parsed: object) -> Frame:
 def _decode_binary(version: Version, data: bytes) -> Frame:
     if version is not Version.V2:
         raise FrameRefused(ErrorCode.BAD_FRAME, "version 1 has text frames only")
-    head = 1 + _BINARY_TEXTS
-    if len(data) < head or data[0] != _PUSH:
+    count, extra = _TEXTS.get(data[0] if data else -1, (0, 0))
+    start = 1 + count + extra
+    if not count or len(data) < start:
         raise FrameRefused(
-            ErrorCode.BAD_FRAME, "a binary frame starts with kind 0 (push) and four sizes"
+            ErrorCode.BAD_FRAME,
+            "a binary frame starts with kind 0 (push) and four sizes, or with kind 3 (broadcast), "
+            "five sizes and an encoding",
         )
     texts: list[str] = []
-    start = head
     try:
-        for size in data[1:head]:
+        for size in data[1 : 1 + count]:
             piece = data[start : start + size]
             if len(piece) < size:
                 raise FrameRefused(ErrorCode.BAD_FRAME, "the binary frame ends too early")
@@ -156,8 +191,17 @@ def _decode_binary(version: Version, data: bytes) -> Frame:
             start += size
     except UnicodeDecodeError as error:
         raise FrameRefused(ErrorCode.BAD_FRAME, "the frame is not UTF-8") from error
-    join_ref, ref, topic, event = texts
-    return _frame(join_ref or None, ref or None, topic, event, data[start:])
+    join_ref, ref, topic, event, *_ = texts
+    payload: object = data[start:]
+    if extra:
+        encoding = data[count + 1]
+        if encoding not in (_RAW, _JSON):
+            raise FrameRefused(
+                ErrorCode.BAD_FRAME, "the encoding of a broadcast is 0 (bytes) or 1 (JSON)"
+            )
+        payload = Spoken(event, data[start:], encoding == _RAW)
+        event = BROADCAST
+    return _frame(join_ref or None, ref or None, topic, event, payload)
 
 
 def _frame(join_ref: object, ref: object, topic: object, event: object, payload: object) -> Frame:
@@ -223,6 +267,13 @@ def glue(version: Version, join_ref: Ref, shared: bytes) -> bytes:
     if version is Version.V2:
         return b"[" + _ENCODER.encode(join_ref) + shared
     return shared
+
+
+def broadcast_frame(*, topic: str, event: str, payload: bytes) -> bytes:
+    """A broadcast of bytes, as a binary frame of version 2; the texts have 255 bytes at most."""
+    texts = (topic.encode(), event.encode(), b"")
+    sizes = bytes(len(text) for text in texts)
+    return b"".join((bytes((_USER_BROADCAST,)), sizes, bytes((_RAW,)), *texts, payload))
 
 
 def _whole(  # the fields of the frame

@@ -12,6 +12,7 @@ from presence_actors.core.messages import (
     Attached,
     Beat,
     BeatAck,
+    Broadcasts,
     Changed,
     Detached,
     GossipAck,
@@ -20,6 +21,7 @@ from presence_actors.core.messages import (
     Operations,
     PeerMessage,
     Reach,
+    Said,
     Segment,
     Worker,
     ZoneReport,
@@ -154,6 +156,15 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             sequence=9,
             ack=6,
             body=None,
+        )
+    ],
+    "broadcasts": [
+        Broadcasts(
+            shard=SHARD,
+            said=[
+                Said(LOBBY, "cursor", b'{"x":3}'),
+                Said(LOBBY, "stroke", b"\x00\xff", binary=True),
+            ],
         )
     ],
     "zone-report": [

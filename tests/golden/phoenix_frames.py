@@ -10,9 +10,10 @@ from typing import Final
 
 from presence_actors.core.ids import Namespace
 from presence_actors.core.vocabulary import Diff, Leave, Ok, Snap
-from presence_actors.wire.phoenix import PhoenixDialog, Turn
+from presence_actors.wire.phoenix import PhoenixDialog
 from presence_actors.wire.phoenix_frames import Frame, Version
 from presence_actors.wire.phoenix_presence import Rooms
+from presence_actors.wire.turns import Turn
 from tests.golden.frames import ALICE, BOB
 
 _LOBBY: Final = "room:lobby"

@@ -15,9 +15,10 @@ from presence_actors.core.instants import Instant
 from presence_actors.core.vocabulary import Identity
 from presence_actors.sim.process import Process
 from presence_actors.sim.world import World
-from presence_actors.wire.phoenix import PhoenixDialog, Turn
+from presence_actors.wire.phoenix import PhoenixDialog
 from presence_actors.wire.phoenix_frames import Version
 from presence_actors.wire.phoenix_presence import Rooms
+from presence_actors.wire.turns import Turn
 from tests.simulation.short_knobs import KNOBS
 from tests.simulation.steering import ROOM, G
 

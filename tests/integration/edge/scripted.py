@@ -32,6 +32,7 @@ from presence_actors.core.vocabulary import (
     Set,
     StatusFrame,
     Sub,
+    Talk,
     Unset,
     UserStatus,
     Welcome,
@@ -120,7 +121,7 @@ class ScriptedMachine:
         self._script.extend(effects)
 
 
-def _answer(message: ClientMessage, now: Now) -> ServerMessage | None:
+def _answer(message: ClientMessage | Talk, now: Now) -> ServerMessage | None:
     match message:
         case Hello():
             return Welcome(

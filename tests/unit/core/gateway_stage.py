@@ -41,6 +41,7 @@ from presence_actors.core.vocabulary import (
     Hello,
     Identity,
     ServerMessage,
+    Talk,
     Welcome,
 )
 from tests.unit.core.building import G0, SHARD, W0, W1, WALL, at, name
@@ -245,7 +246,7 @@ class Stage:
         assert self.happens(ClientConnected(connection, identity)) == []
         return connection
 
-    def says(self, connection: ConnectionId, message: ClientMessage) -> list[GatewayEffect]:
+    def says(self, connection: ConnectionId, message: ClientMessage | Talk) -> list[GatewayEffect]:
         """What follows at once from a frame of a client."""
         return self.happens(ClientSent(connection, message))
 
@@ -260,7 +261,7 @@ class Stage:
         self.ticks()
         return connection
 
-    def refuses(self, connection: ConnectionId, message: ClientMessage) -> Err:
+    def refuses(self, connection: ConnectionId, message: ClientMessage | Talk) -> Err:
         """The refusal of a frame, with nothing else to be seen of it."""
         (effect,) = self.says(connection, message)
         assert isinstance(effect, Deliver)

@@ -7,12 +7,13 @@ import pytest
 
 from crdt import KeyHasher, LWWMap, Origin, VersionVector
 from presence_actors.core.events import ClusterChanged, DeadlineReached, Worker
-from presence_actors.core.ids import NodeId, name_of, user_topic
+from presence_actors.core.ids import NodeId, Topic, name_of, user_topic
 from presence_actors.core.messages import (
     DURABLE,
     PRESENCE,
     Attached,
     Beat,
+    Broadcasts,
     Changed,
     GossipAck,
     GossipDelta,
@@ -20,11 +21,13 @@ from presence_actors.core.messages import (
     Reach,
     Segment,
 )
+from presence_actors.core.messages import Said as Word
 from presence_actors.core.values import decode_end
 from presence_actors.core.views import PeerLag
 from presence_actors.errors import InvariantBroken
 from tests.unit.core.building import (
     G0,
+    G1,
     LOBBY,
     NOTHING,
     SHARD,
@@ -480,3 +483,46 @@ def test_a_key_that_is_announced_and_not_in_the_map_is_found() -> None:
     attachment.keys[HOME.key] = None
     with pytest.raises(InvariantBroken, match="is not in the map"):
         stage.machine.check()
+
+
+# --- what clients say to each other
+
+SAYING = Broadcasts(
+    SHARD, [Word(LOBBY, "hello", b"1"), Word(Topic("default/room:den"), "ho", b"2")]
+)
+
+
+def test_what_a_gateway_says_goes_to_the_peers_whole_and_to_the_gateways_that_watch() -> None:
+    """Each of those hears what was said in rooms of its own; the one that said it, nothing."""
+    stage = Stage(peers=[W1, W2])
+    stage.hears(G0, attach(topics=[LOBBY]))
+    stage.hears(G1, attach(gateway=G1, topics=[LOBBY]))
+    before = stage.machine.maps()[PRESENCE].log_position
+    assert stage.hears(G0, SAYING) == [
+        (name_of(W1), SAYING),
+        (name_of(W2), SAYING),
+        (name_of(G1), Broadcasts(SHARD, SAYING.said[:1])),
+    ]
+    assert stage.machine.maps()[PRESENCE].log_position == before
+
+
+def test_what_a_peer_passes_on_goes_to_gateways_and_no_further() -> None:
+    """Else it would go round for ever."""
+    stage = Stage(peers=[W1, W2])
+    stage.hears(G0, attach(topics=[LOBBY]))
+    assert stage.hears(W1, SAYING) == [(name_of(G0), Broadcasts(SHARD, SAYING.said[:1]))]
+
+
+def test_what_a_stranger_says_is_passed_over() -> None:
+    """A gateway that is not attached here, say: its own replica sees to it."""
+    stage = Stage(peers=[W1])
+    stage.hears(G0, attach(topics=[LOBBY]))
+    assert stage.hears(G1, SAYING) == []
+
+
+def test_a_silent_gateway_is_not_talked_to() -> None:
+    """Nobody would hear it, and it is not repeated."""
+    stage = Stage(peers=[W1])
+    stage.hears(G0, attach(topics=[LOBBY]))
+    stage.passes(KNOBS.gateway_lease_ms + 500)
+    assert stage.hears(W1, SAYING) == []

@@ -16,16 +16,19 @@ from presence_actors.core.events import (
     Worker,
     WorkerEvent,
 )
-from presence_actors.core.ids import NodeId, ShardId, ZoneId, name_of
+from presence_actors.core.ids import NodeId, ShardId, Topic, ZoneId, name_of
+from presence_actors.core.limits import PASSED_ON_BYTES_PER_SECOND_MAX
 from presence_actors.core.messages import (
     Attach,
     Attached,
     Beat,
     BeatAck,
+    Broadcasts,
     Detached,
     GossipAck,
     GossipDelta,
     PeerMessage,
+    Said,
     Segment,
     ZoneReport,
 )
@@ -290,3 +293,25 @@ def test_what_a_replica_reports_goes_on_to_the_operator() -> None:
     assert isinstance(report, Report)
     assert (report.event, report.peer) == ("DeltaRefused", W1)
     assert "synchronise the clocks" in report.reason
+
+
+def test_what_clients_say_takes_no_more_than_its_part_of_a_link() -> None:
+    """Beyond it is dropped; a second later there is room again. Presence goes in any case."""
+    machine = worker(replicas=2)
+    machine.handle(cluster(W0, W1), at(0))
+    hear(machine, G0, attach(ALL[0]))
+    large = Broadcasts(ALL[0], [Said(Topic("default/room:a"), "e", b"x" * 65_536)])
+
+    def passed_on(now: int) -> int:
+        effects = machine.handle(MessagesReceived(G0, [large] * 200), at(now))
+        return sum(
+            isinstance(message, Broadcasts)
+            for effect in effects
+            if isinstance(effect, Send) and effect.to == name_of(W1)
+            for message in effect.messages
+        )
+
+    most = PASSED_ON_BYTES_PER_SECOND_MAX // 65_536
+    assert most * 0.9 < passed_on(1) <= most
+    assert passed_on(1) == 0
+    assert most * 0.9 < passed_on(1_001) <= most

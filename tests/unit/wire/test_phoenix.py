@@ -21,10 +21,11 @@ from presence_actors.core.vocabulary import (
     Unsub,
     ViewFrame,
 )
-from presence_actors.wire.phoenix import CHANNELS_MAX, Introduction, Turn
+from presence_actors.wire.phoenix_channels import CHANNELS_MAX
 from presence_actors.wire.phoenix_frames import Version
 from presence_actors.wire.phoenix_presence import Rooms, phx_ref
 from presence_actors.wire.refusals import FrameRefused
+from presence_actors.wire.turns import Introduction, Turn
 from tests.phoenix_wire import LOBBY, diff, entry, frames_of, line, snap
 
 OK = {"status": "ok", "response": {}}
