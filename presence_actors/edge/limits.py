@@ -20,6 +20,10 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     refusal_ms: int = 2_000
     #: How many wait so at the same time. Beyond: refused at once.
     refusals_max: int = 1_000
+    #: How long a long poll of a Phoenix client waits for news, and how long after the last one its
+    #: session ends. Beyond: the client starts a new one.
+    poll_ms: int = 10_000
+    poll_gone_ms: int = 15_000
     #: Connections that have not said `hello`, in all and of one address. Beyond: HTTP 503.
     #: Loopback is no one address: behind it are a proxy's clients, or a test's.
     unauthenticated_max: int = 1_000

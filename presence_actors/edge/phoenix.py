@@ -16,7 +16,12 @@ from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.tokens import TokenRefused
 from presence_actors.edge.upgrade import Admitted, Refused, UpgradeRequest, offered_protocols
 from presence_actors.wire.phoenix import PhoenixDialog
-from presence_actors.wire.phoenix_claims import PROTOCOL, bearer_in, says_goodbye
+from presence_actors.wire.phoenix_claims import (
+    PROTOCOL,
+    bearer_in,
+    says_goodbye,
+    takes_small_frames_only,
+)
 from presence_actors.wire.phoenix_frames import Version, version_of
 from presence_actors.wire.phoenix_presence import Rooms
 from presence_actors.wire.refusals import FrameRefused
@@ -32,7 +37,14 @@ class Dialect(Protocol):
         """The parameter with the token."""
         ...
 
-    def dialog(self, version: Version, identity: Identity, params: Mapping[str, str]) -> Dialog:
+    def dialog(
+        self,
+        version: Version,
+        identity: Identity,
+        params: Mapping[str, str],
+        *,
+        small_frames: bool,
+    ) -> Dialog:
         """A new connection; raises `FrameRefused`."""
         ...
 
@@ -49,10 +61,21 @@ class PhoenixDialect:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    def dialog(self, version: Version, identity: Identity, params: Mapping[str, str]) -> Dialog:
+    def dialog(
+        self,
+        version: Version,
+        identity: Identity,
+        params: Mapping[str, str],
+        *,
+        small_frames: bool,
+    ) -> Dialog:
         """A new connection."""
         return PhoenixDialog(
-            version=version, namespace=identity.namespace, params=params, rooms=self._rooms
+            version=version,
+            namespace=identity.namespace,
+            params=params,
+            rooms=self._rooms,
+            small_frames=small_frames,
         )
 
 
@@ -73,16 +96,15 @@ class PhoenixEndpoint:
     def judge(self, request: UpgradeRequest) -> Admitted | Refused:
         """Whether a request that may have a socket gets one for this protocol."""
         offered = offered_protocols(request)
-        version = version_of(request.query.get("vsn"))
-        if version is None:
-            return _refused(
-                ErrorCode.BAD_VERSION, "this gateway speaks vsn 1.0.0 and 2.0.0; ask for one"
-            )
-        try:
-            identity = self._identity(request, offered)
-            dialog = self._dialect.dialog(version, identity, request.query)
-        except (TokenRefused, FrameRefused) as refused:
-            return _refused(refused.code, refused.message)
+        token = (
+            bearer_in(offered)
+            or request.query.get(self._dialect.token_param)
+            or bearer(request.headers.get("Authorization"))
+        )
+        met = self.meet(request.query, token, agent=request.headers.get("User-Agent", ""))
+        if isinstance(met, Refused):
+            return met
+        dialog, identity = met
         address = request.remote or ""
         return Admitted(
             # Never the one with the token in it: an answer ends up in logs.
@@ -93,6 +115,26 @@ class PhoenixEndpoint:
             says_goodbye=says_goodbye,
         )
 
+    def meet(
+        self, params: Mapping[str, str], token: str | None, *, agent: str
+    ) -> tuple[Dialog, Identity] | Refused:
+        """The dialog with a client that comes with these, and who it is."""
+        version = version_of(params.get("vsn"))
+        if version is None:
+            return _refused(
+                ErrorCode.BAD_VERSION, "this gateway speaks vsn 1.0.0 and 2.0.0; ask for one"
+            )
+        if token is None:
+            words = f"give a token, as the parameter {self._dialect.token_param}"
+            return _refused(ErrorCode.UNAUTHORIZED, words)
+        try:
+            identity = self._driver.verifier.verify(token)
+            small_frames = takes_small_frames_only(agent)
+            dialog = self._dialect.dialog(version, identity, params, small_frames=small_frames)
+        except (TokenRefused, FrameRefused) as refused:
+            return _refused(refused.code, refused.message)
+        return dialog, identity
+
     async def hold_back(self) -> None:
         """Let a refusal take its time."""
         limits = self._driver.limits
@@ -102,17 +144,6 @@ class PhoenixEndpoint:
                 await asyncio.sleep(limits.refusal_ms / 1_000)
             finally:
                 self._refusing -= 1
-
-    def _identity(self, request: UpgradeRequest, offered: list[str]) -> Identity:
-        token = (
-            bearer_in(offered)
-            or request.query.get(self._dialect.token_param)
-            or bearer(request.headers.get("Authorization"))
-        )
-        if token is None:
-            words = f"give a token, as the parameter {self._dialect.token_param}"
-            raise TokenRefused(ErrorCode.UNAUTHORIZED, words)
-        return self._driver.verifier.verify(token)
 
 
 def _refused(code: ErrorCode, message: str) -> Refused:

@@ -28,6 +28,7 @@ from presence_actors.edge.conn import Adapter
 from presence_actors.edge.cors import Origins
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.front_door import FrontDoor
+from presence_actors.edge.longpoll import LongPoll
 from presence_actors.edge.pages import page_routes
 from presence_actors.edge.phoenix import PhoenixDialect, PhoenixEndpoint
 from presence_actors.edge.picows_conn import PicowsSockets
@@ -112,7 +113,9 @@ class EdgeServer:
         rooms = Rooms()
         self._phoenix = PhoenixEndpoint(driver, PhoenixDialect(rooms))
         self._supabase = PhoenixEndpoint(driver, SupabaseDialect(rooms, driver.verifier))
-        self._supabase_api = SupabaseApi(driver, Origins(self._origins))
+        origins = Origins(self._origins)
+        self._supabase_api = SupabaseApi(driver, origins)
+        self._longpoll = LongPoll(driver, self._phoenix, origins)
         self._rest = RestApi(
             driver, gateway_name=gateway_name, ping_ms=ping_ms, reads_need_scope=reads_need_scope
         )
@@ -148,6 +151,7 @@ class EdgeServer:
                     for path, judge in self._judges.items()
                 ),
                 *self._supabase_api.routes(),
+                *self._longpoll.routes(),
                 *page_routes(),
             ]
         )

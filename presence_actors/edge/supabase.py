@@ -47,7 +47,14 @@ class SupabaseDialect:
         self._hall = Hall()
         self._verifier = verifier
 
-    def dialog(self, version: Version, identity: Identity, params: Mapping[str, str]) -> Dialog:
+    def dialog(
+        self,
+        version: Version,
+        identity: Identity,
+        params: Mapping[str, str],
+        *,
+        small_frames: bool,
+    ) -> Dialog:
         """A new connection."""
         return SupabaseDialog(
             version=version,
@@ -56,6 +63,7 @@ class SupabaseDialect:
             rooms=self._rooms,
             hall=self._hall,
             verify=self._verify,
+            small_frames=small_frames,
         )
 
     def _verify(self, token: str) -> Identity:

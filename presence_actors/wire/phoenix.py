@@ -55,18 +55,27 @@ class PhoenixDialog:
         namespace: Of the client's token.
         params: The parameters of the socket's address.
         rooms: What all connections of this gateway share.
+        small_frames: Whether the client takes no frame above 1 MiB.
 
     Raises:
         FrameRefused: A parameter cannot be taken.
     """
 
     def __init__(
-        self, *, version: Version, namespace: Namespace, params: Mapping[str, str], rooms: Rooms
+        self,
+        *,
+        version: Version,
+        namespace: Namespace,
+        params: Mapping[str, str],
+        rooms: Rooms,
+        small_frames: bool = False,
     ) -> None:
         self._version = version
         self._claims = Claims.of(params)
         self._introduced = False
-        self._channels = Channels(version=version, namespace=namespace, rooms=rooms)
+        self._channels = Channels(
+            version=version, namespace=namespace, rooms=rooms, small_frames=small_frames
+        )
 
     # What the client says.
 

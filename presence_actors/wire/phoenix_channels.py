@@ -69,10 +69,14 @@ class Channels:
         version: Of the framing.
         namespace: Of the client's token.
         rooms: What all connections of this gateway share.
+        small_frames: Whether the client takes no frame above 1 MiB.
     """
 
-    def __init__(self, *, version: Version, namespace: Namespace, rooms: Rooms) -> None:
+    def __init__(
+        self, *, version: Version, namespace: Namespace, rooms: Rooms, small_frames: bool = False
+    ) -> None:
         self.version = version
+        self._small_frames = small_frames
         self.namespace = namespace
         self._rooms = rooms
         #: By room: all and only channels that are joined, or are being joined.
@@ -153,21 +157,22 @@ class Channels:
         channel = self._channels.get(message.topic)
         if channel is None or not channel.is_subscribed:
             return Turn()
-        pushed = self._rooms.push(
-            self.namespace, message, version=self.version, topic=channel.topic
+        pushes = self._rooms.push(
+            self.namespace,
+            message,
+            version=self.version,
+            topic=channel.topic,
+            small=self._small_frames,
         )
-        if pushed is None:
-            return Turn()
-        event, shared = pushed
-        if event == STATE:
+        if pushes and pushes[0][0] == STATE:
             channel.is_synced = True
-        elif not channel.is_synced:
+        elif pushes and not channel.is_synced:
             # It continues a state that this client never had: let it come again for one.
             frame = error_frame(
                 self.version, join_ref=channel.join_ref, topic=channel.topic, reason="out of step"
             )
             return Turn(frames=[frame], messages=self.give_up(channel))
-        return Turn(frames=[glue(self.version, channel.join_ref, shared)])
+        return Turn(frames=[glue(self.version, channel.join_ref, shared) for _, shared in pushes])
 
     def closing(self, channel: Channel) -> bytes:
         """The frame that dismisses a channel for good."""

@@ -25,6 +25,7 @@ __all__ = [
     "checked_meta",
     "fields_of",
     "says_goodbye",
+    "takes_small_frames_only",
 ]
 
 #: The subprotocol that we answer with, and the prefix of the one that carries a token.
@@ -117,6 +118,17 @@ def says_goodbye(code: int, reason: str) -> bool:
     (True, False, False)
     """
     return code in _CLOSE_NONE or (code == _CLOSE_NORMAL and reason != _HEARTBEAT_DEAD)
+
+
+def takes_small_frames_only(agent: str) -> bool:
+    """Whether a client that calls its program so closes the connection at a frame above 1 MiB.
+
+    That is what Python's `websockets` does, with which the stock clients for Python connect.
+
+    >>> takes_small_frames_only("Python/3.11 websockets/15.0.1"), takes_small_frames_only("Mozilla")
+    (True, False)
+    """
+    return " websockets/" in f" {agent}"
 
 
 def fields_of(value: object, what: str) -> dict[str, object]:

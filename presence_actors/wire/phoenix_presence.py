@@ -12,6 +12,7 @@ room serves them all. It begins with a snapshot and ends with the last subscribe
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -21,10 +22,22 @@ from presence_actors.core.values import Meta
 from presence_actors.core.vocabulary import Diff, Entry, Snap
 from presence_actors.wire.phoenix_frames import Version, tail
 
-__all__ = ["DIFF", "STATE", "Rooms", "cleaned", "phx_ref", "presence_key"]
+__all__ = [
+    "DIFF",
+    "SMALL_FRAME_BYTES_MAX",
+    "STATE",
+    "Rooms",
+    "cleaned",
+    "phx_ref",
+    "presence_key",
+]
 
 STATE: Final = "presence_state"
 DIFF: Final = "presence_diff"
+#: What stands in the frames of clients that take none above 1 MiB: the rest is for the envelope.
+SMALL_FRAME_BYTES_MAX: Final = 1000 * 1024
+#: What a change costs besides its keys and metas.
+_CHANGE_BYTES: Final = 32
 
 _REF_PREFIX: Final = "phx_ref"
 _ESCAPE: Final = "~"
@@ -95,6 +108,38 @@ def _shown(entry: Entry) -> _Shown:
     return _Shown(presence_key(entry.key), entry.since, phx_ref(entry), meta)
 
 
+class _Change(msgspec.Struct, frozen=True):
+    """What happened to one key: a meta that came, one that went, or one in the place of another."""
+
+    key: str
+    came: bytes | None = None
+    went: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a frame."""
+        return _CHANGE_BYTES + 2 * len(self.key) + len(self.came or b"") + len(self.went or b"")
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """What a message makes."""
+
+    is_state: bool
+    changes: list[_Change]
+
+    def pushes(self, *, small: bool) -> list[tuple[str, bytes]]:
+        """Events and payloads; a single one unless the frames have to be small.
+
+        A state in parts is a state of the first of its metas, and then diffs in which the others
+        come. To a client that has a state already it looks as if those had been away.
+        """
+        parts = _parts(self.changes) if small else [self.changes]
+        found = [(DIFF, _diff_of(part)) for part in parts]
+        if self.is_state:
+            found[0] = (STATE, _presences((one.key, one.came) for one in parts[0]))
+        return found
+
+
 class _Room:
     """One room, as all subscribers of this gateway know it."""
 
@@ -103,66 +148,59 @@ class _Room:
         #: By the ref of the entry.
         self.shown: dict[str, _Shown] = {}
         self._gathered: dict[str, _Shown] = {}
-        #: The message that was taken in last, and what it makes: event and payload, if any.
+        #: The message that was taken in last, and what it makes, if anything.
         self._last: Snap | Diff | None = None
-        self._made: tuple[str, bytes] | None = None
-        self._tails: dict[tuple[Version, str], bytes] = {}
+        self._made: _Made | None = None
+        self._tails: dict[tuple[Version, str, bool], list[tuple[str, bytes]]] = {}
 
-    def take(self, message: Snap | Diff) -> tuple[str, bytes] | None:
-        """The push that a message makes; taken in once, however many subscribers hear it."""
+    def take(self, message: Snap | Diff) -> None:
+        """Takes a message in; once, however many subscribers hear it."""
         if message is not self._last:
             self._last = message
             self._tails = {}
             self._made = self._snap(message) if isinstance(message, Snap) else self._diff(message)
-        return self._made
 
-    def tail(self, version: Version, topic: str) -> bytes | None:
-        """The shared part of that push, for subscribers that spell the topic so."""
+    def tails(self, version: Version, topic: str, *, small: bool) -> list[tuple[str, bytes]]:
+        """The shared parts of what it makes, for subscribers that spell the topic so."""
         if self._made is None:
-            return None
-        shared = self._tails.get((version, topic))
+            return []
+        shared = self._tails.get((version, topic, small))
         if shared is None:
-            event, payload = self._made
-            shared = self._tails[version, topic] = tail(
-                version, topic=topic, event=event, payload=payload
-            )
+            shared = self._tails[version, topic, small] = [
+                (event, tail(version, topic=topic, event=event, payload=payload))
+                for event, payload in self._made.pushes(small=small)
+            ]
         return shared
 
-    def _snap(self, snap: Snap) -> tuple[str, bytes] | None:
+    def _snap(self, snap: Snap) -> _Made | None:
         if snap.part == 0:
             self._gathered = {}
         self._gathered.update({entry.ref: _shown(entry) for entry in snap.state})
         if not snap.last:
             return None
         self.shown, self._gathered = self._gathered, {}
-        return STATE, self._state()
+        return self._state()
 
-    def _diff(self, diff: Diff) -> tuple[str, bytes] | None:
-        joins: dict[str, list[bytes]] = {}
-        leaves: dict[str, list[bytes]] = {}
+    def _diff(self, diff: Diff) -> _Made | None:
+        changes: list[_Change] = []
         for entry in (*diff.joins, *diff.updates):
             new, old = _shown(entry), self.shown.get(entry.ref)
             self.shown[entry.ref] = new
             if old is None:
-                joins.setdefault(new.key, []).append(new.encode())
+                changes.append(_Change(new.key, came=new.encode()))
             elif old.ref != new.ref:
-                joins.setdefault(new.key, []).append(new.encode(old.ref))
-                leaves.setdefault(old.key, []).append(old.encode())
+                changes.append(_Change(new.key, came=new.encode(old.ref), went=old.encode()))
         for leave in diff.leaves:
             gone = self.shown.pop(leave.ref, None)
             if gone is not None:
-                leaves.setdefault(gone.key, []).append(gone.encode())
+                changes.append(_Change(gone.key, went=gone.encode()))
         if diff.resumed:
-            return STATE, self._state()
-        if not joins and not leaves:
-            return None
-        return DIFF, b'{"joins":' + _presences(joins) + b',"leaves":' + _presences(leaves) + b"}"
+            return self._state()
+        return _Made(is_state=False, changes=changes) if changes else None
 
-    def _state(self) -> bytes:
-        presences: dict[str, list[bytes]] = {}
-        for shown in sorted(self.shown.values(), key=lambda shown: (shown.since, shown.ref)):
-            presences.setdefault(shown.key, []).append(shown.encode())
-        return _presences(presences)
+    def _state(self) -> _Made:
+        shown = sorted(self.shown.values(), key=lambda shown: (shown.since, shown.ref))
+        return _Made(is_state=True, changes=[_Change(one.key, came=one.encode()) for one in shown])
 
 
 class Rooms:
@@ -186,16 +224,46 @@ class Rooms:
             del self._rooms[namespace, room]
 
     def push(
-        self, namespace: Namespace, message: Snap | Diff, *, version: Version, topic: str
-    ) -> tuple[str, bytes] | None:
-        """The event that a message makes and its shared part; None if there is nothing to say."""
+        self,
+        namespace: Namespace,
+        message: Snap | Diff,
+        *,
+        version: Version,
+        topic: str,
+        small: bool = False,
+    ) -> list[tuple[str, bytes]]:
+        """The events that a message makes and their shared parts.
+
+        With `small`, of at most `SMALL_FRAME_BYTES_MAX` bytes each.
+        """
         picture = self._rooms[namespace, message.topic]
-        made = picture.take(message)
-        shared = picture.tail(version, topic)
-        return None if made is None or shared is None else (made[0], shared)
+        picture.take(message)
+        return picture.tails(version, topic, small=small)
 
 
-def _presences(presences: dict[str, list[bytes]]) -> bytes:
+def _parts(changes: list[_Change]) -> list[list[_Change]]:
+    parts: list[list[_Change]] = [[]]
+    size = 0
+    for change in changes:
+        size += change.size
+        if size > SMALL_FRAME_BYTES_MAX and parts[-1]:
+            parts.append([])
+            size = change.size
+        parts[-1].append(change)
+    return parts
+
+
+def _diff_of(changes: list[_Change]) -> bytes:
+    joins = _presences((one.key, one.came) for one in changes)
+    leaves = _presences((one.key, one.went) for one in changes)
+    return b'{"joins":' + joins + b',"leaves":' + leaves + b"}"
+
+
+def _presences(found: Iterable[tuple[str, bytes | None]]) -> bytes:
+    presences: dict[str, list[bytes]] = {}
+    for key, meta in found:
+        if meta is not None:
+            presences.setdefault(key, []).append(meta)
     pieces = [
         _ENCODER.encode(key) + b':{"metas":[' + b",".join(metas) + b"]}"
         for key, metas in presences.items()

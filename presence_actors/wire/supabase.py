@@ -111,6 +111,7 @@ class SupabaseDialog:
         rooms: What all connections of this gateway share, with those of Phoenix.
         hall: What all connections of this gateway share.
         verify: Tells who the bearer of a newer token is.
+        small_frames: Whether the client takes no frame above 1 MiB.
 
     Raises:
         FrameRefused: A parameter cannot be taken.
@@ -125,6 +126,7 @@ class SupabaseDialog:
         rooms: Rooms,
         hall: Hall,
         verify: Verify,
+        small_frames: bool = False,
     ) -> None:
         self._version = version
         self._identity = identity
@@ -133,7 +135,12 @@ class SupabaseDialog:
         self._hall = hall
         self._verify = verify
         self._introduced = False
-        self._channels = Channels(version=version, namespace=identity.namespace, rooms=rooms)
+        self._channels = Channels(
+            version=version,
+            namespace=identity.namespace,
+            rooms=rooms,
+            small_frames=small_frames,
+        )
 
     # What the client says.
 

@@ -349,3 +349,22 @@ def test_no_connection_is_ever_closed_with_1000(play: Play) -> None:
             assert [await end for end in ends] == [1012, 1012]
 
     play(story)
+
+
+def test_pythons_clients_get_frames_that_they_take(play: Play) -> None:
+    """By the name that their library gives itself; anybody else gets a large room at once."""
+
+    async def story() -> None:
+        async with Gateway() as gateway:
+            agent = {"User-Agent": "Python/3.11 websockets/15.0.1"}
+            python, first = await joined(gateway, headers=agent)
+            browser, second = await joined(gateway)
+            crowd = [entry(f"user-{number}", text="x" * 300) for number in range(4_000)]
+            gateway.perform(Deliver([first, second], snap(*crowd)))
+            whole = await browser.hear()
+            assert (whole[3], len(whole[4])) == ("presence_state", 4_000)
+            state, more = await python.hear(), await python.hear()
+            assert (state[3], more[3]) == ("presence_state", "presence_diff")
+            assert len(state[4]) + len(more[4]["joins"]) == 4_000
+
+    play(story)

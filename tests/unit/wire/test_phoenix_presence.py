@@ -12,7 +12,13 @@ from presence_actors.core.ids import UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.vocabulary import Diff, Entry, Leave, Snap
 from presence_actors.wire.phoenix_frames import Version
-from presence_actors.wire.phoenix_presence import Rooms, cleaned, phx_ref, presence_key
+from presence_actors.wire.phoenix_presence import (
+    SMALL_FRAME_BYTES_MAX,
+    Rooms,
+    cleaned,
+    phx_ref,
+    presence_key,
+)
 from tests.phoenix_wire import LOBBY, NAMESPACE, diff, entry, line, snap
 
 ALICE = entry("alice", mood="fine")
@@ -29,9 +35,9 @@ class Watcher:
     def hear(self, message: Snap | Diff) -> tuple[str, Any] | None:
         """What is pushed, decoded; and the state moves on by it."""
         pushed = self.rooms.push(NAMESPACE, message, version=Version.V2, topic=LOBBY)
-        if pushed is None:
+        if not pushed:
             return None
-        event, shared = pushed
+        ((event, shared),) = pushed
         *_, same, payload = json.loads(b"[1" + shared)
         assert same == event
         if event == "presence_state":
@@ -159,7 +165,7 @@ def test_rooms_of_two_namespaces_do_not_meet() -> None:
     rooms.open("other", LOBBY)  # type: ignore[arg-type]
     rooms.push(NAMESPACE, snap(ALICE), version=Version.V2, topic=LOBBY)
     other = rooms.push("other", snap(), version=Version.V2, topic=LOBBY)  # type: ignore[arg-type]
-    assert other == ("presence_state", b',null,"room:lobby","presence_state",{}]')
+    assert other == [("presence_state", b',null,"room:lobby","presence_state",{}]')]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +222,45 @@ def test_an_entry_keeps_its_name_whatever_happens_in_between() -> None:
     watcher.hear(diff(joins=(ALICE,)))
     assert watcher.refs == before
     assert isinstance(ALICE, Entry)
+
+
+def test_a_large_room_comes_in_frames_that_python_clients_take() -> None:
+    """A state, and then what else there is as joins; the same picture as in one frame."""
+    rooms = Rooms()
+    rooms.open(NAMESPACE, LOBBY)
+    crowd = [entry(f"user-{number}", text="x" * 300) for number in range(6_000)]
+
+    def pushed(message: Snap | Diff, *, small: bool) -> list[tuple[str, Any]]:
+        found = rooms.push(NAMESPACE, message, version=Version.V2, topic=LOBBY, small=small)
+        if small:
+            assert all(len(shared) <= SMALL_FRAME_BYTES_MAX + 1_000 for _, shared in found)
+        return [(event, json.loads(b"[1" + shared)[4]) for event, shared in found]
+
+    whole = snap(*crowd)
+    ((event, state),) = pushed(whole, small=False)
+    first, *rest = pushed(whole, small=True)
+    assert len(rest) >= 2
+    assert (event, first[0]) == ("presence_state", "presence_state")
+    met = dict(first[1])
+    for kind, payload in rest:
+        assert (kind, payload["leaves"]) == ("presence_diff", {})
+        met |= payload["joins"]
+    assert met == state
+
+    # An update stays in one frame: a leave in an earlier one would be a moment of absence.
+    changed = diff(updates=tuple(entry(f"user-{n}", text="y" * 300) for n in range(6_000)))
+    for kind, payload in pushed(changed, small=True):
+        assert kind == "presence_diff"
+        assert list(payload["joins"]) == list(payload["leaves"]) != []
+
+
+def test_a_small_room_is_one_frame_for_everybody() -> None:
+    """Whatever the client takes."""
+    rooms = Rooms()
+    rooms.open(NAMESPACE, LOBBY)
+    message = snap(ALICE)
+    one = rooms.push(NAMESPACE, message, version=Version.V2, topic=LOBBY)
+    assert rooms.push(NAMESPACE, message, version=Version.V2, topic=LOBBY, small=True) == one
+    empty = snap()
+    (pushed,) = rooms.push(NAMESPACE, empty, version=Version.V2, topic=LOBBY, small=True)
+    assert json.loads(b"[1" + pushed[1])[4] == {}
