@@ -61,7 +61,9 @@ async def people_meet(stage: Stage) -> None:
     )
     await dave.leave("lobby")
     await until_all(stage, people, "see dave go", lambda p: set(p.who("lobby")) == names - {"dave"})
-    for person in (alice, bob, carol):
+    told = [alice, bob, carol]
+    await until_all(stage, told, "hear of dave's going", lambda p: bool(of_kind(p, Leave)))
+    for person in told:
         assert [leave.reason for leave in of_kind(person, Leave)] == ["left"]
         assert person.status("dave") == "online", "who leaves a room is not offline"
         joins = [join.entry.key for join in of_kind(person, Join)]
@@ -108,6 +110,7 @@ async def silence_is_not_leaving_at_once(stage: Stage) -> None:
     within_ms = 2 * stage.knobs.heartbeat_ms + SOON_MS
     await stage.until("bob is off", lambda: alice.status("bob") == "offline", within_ms=within_ms)
     await stage.until("bob has left", lambda: not alice.who("lobby"), within_ms=SOON_MS)
+    await stage.until("alice hears of it", lambda: bool(of_kind(alice, Leave)), within_ms=SOON_MS)
     assert [leave.reason for leave in of_kind(alice, Leave)] == ["timeout"]
     assert of_kind(alice, Status)[-1].reason == "timeout"
     assert of_kind(alice, Status)[-1].last_seen is not None
