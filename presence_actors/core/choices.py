@@ -46,11 +46,20 @@ def intent_row(topic: Topic, user: UserId, message: Intent) -> Row:
 
 
 class Choices:
-    """Who waits for an answer. Bounded: an entry goes when it is answered or the client goes."""
+    """Who waits for an answer. Bounded: an entry goes when it is answered or the client goes.
+
+    Acts of app servers wait here, too, under the numbers of their requests (`core.acting`).
+    """
 
     def __init__(self) -> None:
-        self._asked: dict[RequestId, tuple[ConnectionId, int | str]] = {}
+        self._asked: dict[RequestId, tuple[ConnectionId, int | str] | RequestId] = {}
         self._last = 0
+
+    def ask_for(self, act: RequestId) -> RequestId:
+        """A number of ours for part of an act."""
+        self._last += 1
+        self._asked[RequestId(self._last)] = act
+        return RequestId(self._last)
 
     def ask(self, connection: ConnectionId, request: int | str | None) -> RequestId | None:
         """A number of ours for the client's request; None if it wants no answer."""
@@ -60,12 +69,14 @@ class Choices:
         self._asked[RequestId(self._last)] = (connection, request)
         return RequestId(self._last)
 
-    def take(self, request: RequestId) -> tuple[ConnectionId, int | str] | None:
-        """Who asked, and under which id."""
+    def take(self, request: RequestId) -> tuple[ConnectionId, int | str] | RequestId | None:
+        """Who asked, and under which id; or the act that this was part of."""
         return self._asked.pop(request, None)
 
     def forget(self, connection: ConnectionId) -> None:
         """The client is gone."""
         self._asked = {
-            request: asked for request, asked in self._asked.items() if asked[0] != connection
+            request: asked
+            for request, asked in self._asked.items()
+            if not isinstance(asked, tuple) or asked[0] != connection
         }

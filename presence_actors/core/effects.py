@@ -21,6 +21,7 @@ from presence_actors.core.vocabulary import (
 )
 
 __all__ = [
+    "Acted",
     "Answer",
     "CloseClient",
     "CloseConnection",
@@ -139,6 +140,15 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
     cursor: str | None = None
     #: Whether part of it is older than was asked for.
     stale: bool = False
+
+
+class Acted(msgspec.Struct, frozen=True, tag=True):
+    """The answer to an `ActRequested`: a replica has it, or it was refused and has not happened."""
+
+    request: RequestId
+    #: Until when sessions were kicked; since when the device has been here.
+    at: WallMs | None = None
+    refusal: Err | None = None
 
 
 # --- client session -----------------------------------------------------------------------------
@@ -286,5 +296,5 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
 
 ReplicaEffect = Send | Report
 WorkerEffect = Send | Report | Dial
-GatewayEffect = Send | Deliver | PassOn | Mark | CloseClient | Answer
+GatewayEffect = Send | Deliver | PassOn | Mark | CloseClient | Answer | Acted
 SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 import msgspec
 
-from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, UserId, ZoneId
+from presence_actors.core.acts import Act
+from presence_actors.core.ids import (
+    ConnectionId,
+    Namespace,
+    NodeId,
+    NodeName,
+    RequestId,
+    UserId,
+    ZoneId,
+)
 from presence_actors.core.limits import QUERY_ENTRIES_MAX
 from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.values import Device, Meta
@@ -20,6 +29,7 @@ from presence_actors.core.vocabulary import (
 )
 
 __all__ = [
+    "ActRequested",
     "AppAsked",
     "BroadcastPosted",
     "ClientCaughtUp",
@@ -173,6 +183,14 @@ class TokenRenewed(msgspec.Struct, frozen=True, tag=True):
     identity: Identity
 
 
+class ActRequested(msgspec.Struct, frozen=True, tag=True):
+    """Somebody wants something done over HTTP; whether they may was judged before."""
+
+    request: RequestId
+    namespace: Namespace
+    act: Act
+
+
 class DrainRequested(msgspec.Struct, frozen=True, tag=True):
     """The gateway is to be emptied: clients go elsewhere, nobody hears of it.
 
@@ -241,6 +259,7 @@ GatewayEvent = (
     | QueryReceived
     | BroadcastPosted
     | TokenRenewed
+    | ActRequested
     | DrainRequested
     | DrainCancelled
     | MessagesReceived

@@ -19,15 +19,17 @@ Rules:
 from __future__ import annotations
 
 from presence_actors.config import Knobs
+from presence_actors.core.acting import Acting
 from presence_actors.core.amnesty import Amnesty
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.broadcasting import Broadcasting
 from presence_actors.core.chance import Rng
-from presence_actors.core.choices import Choices, intent_row, intent_trouble
+from presence_actors.core.choices import Choices, intent_trouble
 from presence_actors.core.cursors import read_cursor
 from presence_actors.core.draining import Draining
 from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
+    ActRequested,
     BroadcastPosted,
     ClientCaughtUp,
     ClientConnected,
@@ -50,6 +52,7 @@ from presence_actors.core.ids import (
     ConnectionId,
     NodeId,
     NodeName,
+    RequestId,
     Topic,
     name_of,
 )
@@ -83,10 +86,9 @@ from presence_actors.core.sessions import (
     welcome_of,
 )
 from presence_actors.core.shard_link import ShardLink
-from presence_actors.core.status import intent_of
+from presence_actors.core.topic_view import TopicView
 from presence_actors.core.values import (
     EntryStatus,
-    IntentStatus,
     LeaveReason,
 )
 from presence_actors.core.views import GatewayView
@@ -149,6 +151,13 @@ class GatewayMachine:
         self._tokens: LeaseTable[ConnectionId] = LeaseTable()
         self._polling = Polling(self._watching, knobs)
         self._choices = Choices()
+        self._acting = Acting(
+            attachments=self._attachments,
+            watching=self._watching,
+            holding=self._holding,
+            choices=self._choices,
+            knobs=knobs,
+        )
         self._draining = Draining()
         self._pacing = Pacing()
         self._marks = Marks()
@@ -194,7 +203,7 @@ class GatewayMachine:
                 self._on_disconnected(event.connection, orderly=event.orderly)
             case ClientRefused() | ClientLagging() | ClientCaughtUp():
                 self._on_reading(event)
-            case QueryReceived() | BroadcastPosted():
+            case QueryReceived() | ActRequested() | BroadcastPosted():
                 self._on_posted(event)
             case ClusterChanged():
                 self._gateways = dict(sorted(event.gateways.items()))
@@ -217,6 +226,7 @@ class GatewayMachine:
         parts = (
             self._watching,
             self._polling,
+            self._acting,
             self._draining,
             self._pacing,
             self._broadcasting,
@@ -458,6 +468,9 @@ class GatewayMachine:
             wall=self._now.wall,
         )
         self._tell(connection_id, welcome)
+        view = self._watching.get(session.topic)
+        if view is not None:
+            self._dismiss(view)
 
     def _on_set(self, connection_id: ConnectionId, session: Session, message: Set) -> None:
         """All of it is granted, or nothing."""
@@ -568,12 +581,8 @@ class GatewayMachine:
         if trouble is not None:
             self._refuse(connection_id, message.id, ErrorCode.BAD_FRAME, trouble)
             return
-        row = intent_row(session.topic, session.user, message)
         request = self._choices.ask(connection_id, message.id)
-        self._attachments.of(session.topic).write_durable(row, request, self._flush_due())
-        # A choice that has ended already hides nobody, not even until it comes back.
-        hidden = intent_of([row], self._now.wall).status == IntentStatus.INVISIBLE
-        self._holding.hide(session.topic, hidden=hidden, now=self._now)
+        self._acting.choose(session.topic, session.user, message, request, self._now)
 
     def _room(
         self, connection_id: ConnectionId, session: Session, name: str, request: int | str | None
@@ -610,9 +619,7 @@ class GatewayMachine:
         if link is None or (segment.receiver, link.node, link.number) != expected:
             return
         changed, done = link.receive(segment, self._in(self._knobs.resend_ms))
-        for request in done:
-            if (asked := self._choices.take(request)) is not None:
-                self._tell(asked[0], Ok(id=asked[1]))
+        self._note_taken(done)
         if segment.body is not None:
             link.want_acknowledgement(self._flush_due())
         if changed is None:
@@ -623,6 +630,7 @@ class GatewayMachine:
                 link.witness(which, beyond, self._flush_due())
         for view in self._watching.merge(link, changed, self._now):
             self._holding.note_choice(view, self._now)
+            self._dismiss(view)
         for row in changed.defeats:
             session = self._holding.note_defeat(row, self._now)
             if session is None or session.connection is None:
@@ -633,13 +641,33 @@ class GatewayMachine:
                 words = "the session was resumed elsewhere"
                 self._close(session.connection, CloseCode.REPLACED, words)
 
-    # Polling and draining.
+    def _note_taken(self, done: list[RequestId]) -> None:
+        """A replica has what was asked for under these numbers of ours."""
+        for request in done:
+            asked = self._choices.take(request)
+            if isinstance(asked, tuple):
+                self._tell(asked[0], Ok(id=asked[1]))
+            elif asked is not None:
+                self._acting.note_taken(asked)
 
-    def _on_posted(self, event: QueryReceived | BroadcastPosted) -> None:
-        if isinstance(event, QueryReceived):
-            self._polling.note_query(event, self._now)
-        else:
-            self._out.extend(self._broadcasting.post(event, self._now))
+    def _dismiss(self, view: TopicView) -> None:
+        """Sessions of this user end that somebody kicked, here or elsewhere."""
+        for session, dismissal in self._holding.take_dismissed(view, self._now):
+            if session.connection is not None:
+                words = dismissal.text or "this session was ended by an app server"
+                self._refuse(session.connection, None, ErrorCode.KICKED, words)
+                self._close(session.connection, CloseCode.KICKED, "kicked")
+
+    # HTTP and draining.
+
+    def _on_posted(self, event: QueryReceived | ActRequested | BroadcastPosted) -> None:
+        match event:
+            case QueryReceived():
+                self._polling.note_query(event, self._now)
+            case ActRequested():
+                self._acting.note_act(event, self._now)
+            case BroadcastPosted():
+                self._out.extend(self._broadcasting.post(event, self._now))
 
     def _on_drain(self, event: DrainRequested | DrainCancelled) -> None:
         if isinstance(event, DrainCancelled):
@@ -691,6 +719,7 @@ class GatewayMachine:
             if mark is not None:
                 self._out.append(mark)
         self._out.extend(self._polling.run_due(now))
+        self._out.extend(self._acting.run_due(now))
         self._out.extend(self._broadcasting.take_answers(now))
         going = self._attachments.take_messages(now)
         for worker, broadcasts in self._broadcasting.take_due(now).items():

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from crdt import Row, epoch_resume
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
+from presence_actors.core.dismissals import Dismissal, dismissals_in, meant_by
 from presence_actors.core.epochs import refuting_epoch
 from presence_actors.core.events import GuestConnected
 from presence_actors.core.guests import (
@@ -26,7 +27,7 @@ from presence_actors.core.ids import NodeId, SessionId, Topic, UserId, user_topi
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
-from presence_actors.core.messages import DURABLE
+from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.sessions import HeldEntry, Session, SessionKey, session_start
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import intent_of
@@ -67,6 +68,8 @@ class Holding:
         self._unconfirmed: LeaseTable[SessionKey] = LeaseTable()
         #: Sessions that were used of late, until they count as idle.
         self._used: LeaseTable[SessionKey] = LeaseTable()
+        #: Sessions that requests carry, until their lease ends.
+        self._carried: LeaseTable[SessionKey] = LeaseTable()
         #: Entries written so far, for people and metrics.
         self.changes = 0
 
@@ -134,6 +137,31 @@ class Holding:
         session = self._newcomer(guest, now) if lost is None else self._adopt(lost, guest, now)
         session.connection = guest.connection
         return session
+
+    def carry(
+        self,
+        identity: Identity,
+        name: SessionId,
+        *,
+        resume: int,
+        status: EntryStatus,
+        device: Device,
+        since: WallMs,
+        now: Now,
+    ) -> Session:
+        """A session begins that requests carry; its lease is to be granted at once."""
+        session = Session(
+            identity, name, resume=resume, status=status, device=device, since=since, carried=True
+        )
+        return self._begin(session, Hello(), now)
+
+    def renew_carried(self, session: Session, lease_ms: int, now: Now) -> None:
+        """A request carried the session on."""
+        self._carried.renew(session.key, self._in(lease_ms, now))
+
+    def carried_of(self, topic: Topic) -> int:
+        """How many sessions of a user requests carry here."""
+        return sum(self._sessions[key].carried for key in self._by_user.get(topic, ()))
 
     def _newcomer(self, guest: GuestConnected, now: Now) -> Session:
         identity = guest.identity
@@ -243,13 +271,13 @@ class Holding:
 
     def note_use(self, session: Session, now: Now) -> None:
         """Somebody used the device."""
-        if session.family is not None:
+        if session.family is not None or session.carried:
             return
         self._used.renew(session.key, self._in(self._knobs.auto_away_ms, now))
         self._set_idle(session, idle=False, now=now)
 
     def _note_idle(self, session: Session, hello: Hello, now: Now) -> None:
-        if session.family is not None:
+        if session.family is not None or session.carried:
             return  # A guest cannot say that it is in use, so it is not taken for idle either.
         left_ms = self._knobs.auto_away_ms - hello.idle_ms
         session.idle = left_ms <= 0
@@ -266,6 +294,7 @@ class Holding:
         """Its connection is lost; it has the grace to come back."""
         until = self._in(self._knobs.grace_connection_ms, now)
         self._lingering.renew(session.key, until)
+        self._carried.release(session.key)
 
     def end(self, session: Session, reason: LeaveReason, now: Now) -> None:
         """It is over, and everybody may know why."""
@@ -279,6 +308,7 @@ class Holding:
         self._unannounced.release(session.key)
         self._unconfirmed.release(session.key)
         self._used.release(session.key)
+        self._carried.release(session.key)
         others = self._by_user[session.topic]
         del others[session.key]
         if not others:
@@ -361,6 +391,20 @@ class Holding:
                 session.hidden, session.sure = hidden, True
                 self.rewrite(session, now)
 
+    def take_dismissed(self, view: TopicView, now: Now) -> list[tuple[Session, Dismissal]]:
+        """Ends the user's sessions that somebody dismissed, wherever that was."""
+        dismissals = dismissals_in(view.rows[PRESENCE].values())
+        found: list[tuple[Session, Dismissal]] = []
+        for key in list(self._by_user.get(view.topic, ())) if dismissals else ():
+            session = self._sessions[key]
+            meant = meant_by(
+                dismissals, session.entries, session.user, session.session, since=session.since
+            )
+            if meant is not None:
+                self.end(session, LeaveReason(meant.reason), now)
+                found.append((session, meant))
+        return found
+
     def _is_hidden(self, topic: Topic, now: Now) -> bool:
         view = self._watching.get(topic)
         if view is None or view.user is None:
@@ -386,7 +430,9 @@ class Holding:
         ours, theirs = epoch_resume(held.epoch), epoch_resume(row.epoch)
         if theirs < ours or (row.live and row.holder == self._node):
             return None
-        if theirs == ours and not (session.family is not None and row.live):
+        # Of two that took a session in the same moment, the one that was beaten yields.
+        yields = row.live and (session.family is not None or session.carried)
+        if theirs == ours and not yields:
             held.epoch = refuting_epoch(held.epoch, beaten=row.epoch)
             self._write(session, topic, now)
             return None
@@ -396,7 +442,7 @@ class Holding:
             rooms = {topic: session.entries[topic] for topic in session.rooms()}
             moved = self._move(session, rooms, now)
         session.drop(topic)
-        if theirs <= session.resume and not is_guest:
+        if theirs <= session.resume and not yields and not is_guest:
             return None  # What the client did elsewhere before it came back to us.
         if not session.entries:
             self._forget(session, now)
@@ -414,6 +460,7 @@ class Holding:
             self._unannounced.deadline(),
             self._unconfirmed.deadline(),
             self._used.deadline(),
+            self._carried.deadline(),
         )
         return min((instant for instant in instants if instant is not None), default=None)
 
@@ -423,6 +470,8 @@ class Holding:
             session = self._sessions[key]
             reason = LeaveReason.REPLACED if session.replaced else LeaveReason.TIMEOUT
             self.end(session, reason, now)
+        for key in self._carried.take_expired(now.instant):
+            self.end(self._sessions[key], LeaveReason.TIMEOUT, now)
         for key in self._unconfirmed.take_expired(now.instant):
             self._end_unconfirmed(self._sessions[key], now)
         for key in self._unannounced.take_expired(now.instant):
@@ -433,7 +482,11 @@ class Holding:
     def check(self) -> None:
         """Raises `InvariantBroken` if a session would live for ever."""
         for key, session in self._sessions.items():
-            if session.connection is None and key not in self._lingering:
+            if (
+                session.connection is None
+                and key not in self._lingering
+                and key not in self._carried
+            ):
                 raise InvariantBroken(f"{self._node}: session {key} lives without a lease")
 
     def _flush_due(self, now: Now) -> Instant:

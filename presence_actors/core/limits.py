@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "ACTS_WAITING_MAX",
     "BAD_FRAMES_MAX",
     "BROADCASTS_PER_SECOND_MAX",
     "BROADCAST_BYTES_PER_SECOND_MAX",
     "BROADCAST_DEPTH_MAX",
+    "CARRIED_LEASE_MS_MAX",
+    "CARRIED_LEASE_MS_MIN",
+    "CARRIED_PER_USER_MAX",
     "CLIENT_FRAME_BYTES_MAX",
     "DEVICE_CHARACTERS_MAX",
     "DROPPED_ROWS_MAX",
@@ -70,6 +74,14 @@ GUEST_LEASE_MS_MIN: Final = 60_000
 QUERY_TOPICS_MAX: Final = 1_000
 #: Entries in the answer to one query. Beyond: further pages.
 QUERY_ENTRIES_MAX: Final = 1_000
+#: Acts of app servers that wait for a replica to have them. Beyond: `unavailable`.
+ACTS_WAITING_MAX: Final = 1_000
+#: How long a gateway believes in a device that posts: as long as that asks for, within these.
+#: Beyond: `bad_frame`.
+CARRIED_LEASE_MS_MIN: Final = 5_000
+CARRIED_LEASE_MS_MAX: Final = 3_600_000
+#: Devices of one user that post to one gateway. Beyond: `too_many`.
+CARRIED_PER_USER_MAX: Final = 100
 #: Rows in one part of a gossip delta. Beyond: further parts.
 GOSSIP_ROWS_MAX: Final = 5_000
 #: Rows that a replica forgets in one step. Beyond: in the next one, a moment later.

@@ -185,6 +185,8 @@ class Operations(msgspec.Struct, frozen=True, tag=True):
     witnessed: Rows = msgspec.field(default_factory=Rows.empty)
     #: The same of what users chose: a gateway would obey it for good, and nobody else know of it.
     witnessed_durable: Rows = msgspec.field(default_factory=Rows.empty)
+    #: Removed rows that ask the holders of sessions to end these (`core.dismissals`).
+    dismissals: Rows = msgspec.field(default_factory=Rows.empty)
     #: Whether to say what the replica has seen, even if nothing that is watched has changed.
     ask_seen: bool = False
 

@@ -392,6 +392,7 @@ class ReplicaMachine:
             self._take_witnessed(DURABLE, body.witnessed_durable)
         self._write_entries(attachment, body.rows)
         self._write(DURABLE, choices(self._store.durable, body.durable))
+        self._write(PRESENCE, list(body.dismissals))
         due = self._flush_due()
         nothing = (VersionVector(), VersionVector())
         for topic in body.watch:

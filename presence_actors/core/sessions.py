@@ -115,6 +115,7 @@ class Session:
 
     __slots__ = (
         "announced",
+        "carried",
         "connection",
         "device",
         "ended",
@@ -143,6 +144,7 @@ class Session:
         device: Device,
         since: WallMs,
         family: str | None = None,
+        carried: bool = False,
     ) -> None:
         self.namespace: Namespace = identity.namespace
         self.user: UserId = identity.user
@@ -165,6 +167,8 @@ class Session:
         self.replaced = False
         #: Of a guest (core/guests.py): what its session id is derived from.
         self.family = family
+        #: Whether requests carry it, and a lease, in place of a connection (core/acting.py).
+        self.carried = carried
         #: Rooms that it was in before the client may have been at other gateways. It may have left
         #: them there, so until it says them again they keep the epoch that they had.
         self.unconfirmed: dict[Topic, None] = {}

@@ -46,6 +46,7 @@ class ShardLink:
     __slots__ = (
         "_announcement",
         "_ask_seen",
+        "_dismissals",
         "_due",
         "_durable",
         "_incoming",
@@ -93,6 +94,7 @@ class ShardLink:
         self.cut_off = False
         self._rows: dict[Key, Row] = {}
         self._durable: dict[Key, Row] = {}
+        self._dismissals: dict[Key, Row] = {}
         #: Rows stamped elsewhere that the present replica lacks, and whether we have looked yet.
         self._witnessed: tuple[dict[Key, Row], dict[Key, Row]] = ({}, {})
         self._is_new = False
@@ -106,7 +108,7 @@ class ShardLink:
         self._sent: list[tuple[int, Operations]] = []
         self._announcement: Attach | None = None
         self._repeat_attach_at: Instant | None = None
-        #: Answers that wait for their intent to be acknowledged: [(sequence or 0, request)].
+        #: Answers that wait for what was written to be acknowledged: [(sequence or 0, request)].
         self.waiting_requests: list[tuple[int, RequestId]] = []
 
     @property
@@ -143,7 +145,17 @@ class ShardLink:
         """A user chose; `request` is answered when a replica has it."""
         self._durable[row.key] = row
         if request is not None:
-            self.waiting_requests.append((0, request))
+            self.confirm(request, due)
+        self._want(due)
+
+    def dismiss(self, row: Row, request: RequestId, due: Instant) -> None:
+        """Sessions are to end, wherever they are held."""
+        self._dismissals[row.key] = row
+        self.confirm(request, due)
+
+    def confirm(self, request: RequestId, due: Instant) -> None:
+        """`request` is answered when a replica has all that was written so far."""
+        self.waiting_requests.append((0, request))
         self._want(due)
 
     def witness(self, which: int, rows: Iterable[Row], due: Instant) -> None:
@@ -205,6 +217,8 @@ class ShardLink:
                 self._rows.setdefault(row.key, row)
             for row in operations.durable:
                 self._durable.setdefault(row.key, row)
+            for row in operations.dismissals:
+                self._dismissals.setdefault(row.key, row)
         self._sent = []
         if self._announcement is not None:
             # It was not answered: the ends in it may not have been heard of.
@@ -332,7 +346,9 @@ class ShardLink:
         if self._due is None or now < self._due:
             return segments
         gathered = (self._rows, self._durable, self._watch, self._unwatch, *self._witnessed)
-        news = any(gathered) or self._ask_seen
+        # What waits for an answer may be in the announcement, and that is acknowledged by this.
+        asked = any(number == 0 for number, _ in self.waiting_requests)
+        news = any(gathered) or bool(self._dismissals) or self._ask_seen or asked
         if self._outgoing.is_full or not news:
             if self._incoming.owes_acknowledgement:
                 segments.append(self._segment(sender, self._outgoing.last, None))
@@ -346,8 +362,10 @@ class ShardLink:
             unwatch=list(self._unwatch),
             witnessed=Rows.of(self._witnessed[PRESENCE].values()),
             witnessed_durable=Rows.of(self._witnessed[DURABLE].values()),
+            dismissals=Rows.of(self._dismissals.values()),
             ask_seen=self._ask_seen,
         )
+        self._dismissals = {}
         self._witnessed, self._ask_seen = ({}, {}), False
         self._rows, self._durable, self._watch, self._unwatch = {}, {}, {}, {}
         self._due = None

@@ -82,6 +82,7 @@ class ErrorCode(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105  # a code, not a secret
     TOO_BIG = "too_big"
+    KICKED = "kicked"
 
 
 class CloseCode(enum.IntEnum):
@@ -90,6 +91,7 @@ class CloseCode(enum.IntEnum):
     DRAIN = 1012
     BAD = 4400
     UNAUTHORIZED = 4401
+    KICKED = 4403
     REPLACED = 4409
     IDLE = 4508
     TOO_SLOW = 4513

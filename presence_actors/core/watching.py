@@ -14,6 +14,7 @@ from crdt import Row, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
 from presence_actors.core.cursors import is_stale, mark_of, read_cursor, write_cursor
+from presence_actors.core.dismissals import is_dismissal
 from presence_actors.core.effects import Deliver, TopicAnswer
 from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
@@ -143,7 +144,7 @@ class Watching:
     # News from the replicas.
 
     def merge(self, link: ShardLink, changed: Changed, now: Now) -> list[TopicView]:
-        """Takes the rows in; the users' topics whose durable records changed or came whole."""
+        """Takes the rows in; users' topics with other durable records or dismissals, or whole."""
         choices: dict[Topic, TopicView] = {}
         self._take_gone(changed, now)
         for which, rows in ((PRESENCE, changed.rows), (DURABLE, changed.durable)):
@@ -152,7 +153,7 @@ class Watching:
                 if view is None or not view.merge(which, row):
                     continue
                 self._touch(view, now)
-                if which == DURABLE:
+                if which == DURABLE or is_dismissal(row):
                     choices[view.topic] = view
                     self._await_end(view, now)
         for topic in changed.loaded:

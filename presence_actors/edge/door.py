@@ -24,7 +24,15 @@ Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Whoever reads at an open gateway without a token.
 _NOBODY: Final = UserId("")
 
-_STATUSES: Final = {ErrorCode.FORBIDDEN: 403}
+#: All others are 400.
+_STATUSES: Final = {
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.TOO_BIG: 413,
+    ErrorCode.RATE_LIMITED: 429,
+}
+
+
+_TOO_OFTEN: Final = 429
 
 
 class Door:
@@ -44,6 +52,17 @@ class Door:
         scope = Scope.READ if self._reads_need_scope else None
         return self._guarded(handler, scope=scope, may_be_nobody=True)
 
+    def acting(self, scope: Scope, handler: Handler) -> Guarded:
+        """For app servers with this scope; at an open gateway with a token, too.
+
+        So no page of elsewhere can act there: it cannot send the header without being asked.
+        """
+        return self._guarded(handler, scope=scope, may_be_nobody=False)
+
+    def speaking(self, handler: Handler) -> Guarded:
+        """For whoever has a token and speaks for himself."""
+        return self._guarded(handler, scope=None, may_be_nobody=False)
+
     def _guarded(self, handler: Handler, *, scope: Scope | None, may_be_nobody: bool) -> Guarded:
         async def guarded(request: web.Request) -> web.StreamResponse:
             try:
@@ -56,7 +75,8 @@ class Door:
                 )
             except FrameRefused as refused:
                 status = _STATUSES.get(refused.code, 400)
-                return failure(status, refused.code, refused.message)
+                later = {"Retry-After": "1"} if status == _TOO_OFTEN else None
+                return failure(status, refused.code, refused.message, headers=later)
             except Unavailable as unavailable:
                 retry_s = -(-(unavailable.retry_after_ms or 1_000) // 1_000)
                 return failure(

@@ -15,7 +15,9 @@ from typing import Final, Protocol, assert_never
 
 import msgspec
 
+from presence_actors.core.acts import Act
 from presence_actors.core.effects import (
+    Acted,
     Answer,
     CloseClient,
     Deliver,
@@ -25,6 +27,7 @@ from presence_actors.core.effects import (
     Send,
 )
 from presence_actors.core.events import (
+    ActRequested,
     ClientConnected,
     ClientDisconnected,
     ClientRefused,
@@ -37,7 +40,7 @@ from presence_actors.core.events import (
     QueryReceived,
     TokenRenewed,
 )
-from presence_actors.core.ids import ConnectionId, NodeName, UserId
+from presence_actors.core.ids import ConnectionId, Namespace, NodeName, UserId
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.messages import PeerMessage
 from presence_actors.core.vocabulary import (
@@ -282,6 +285,7 @@ class GatewayDriver:
             Unavailable: No answer in time, or the gateway is stopping.
         """
         return await self._polls.ask(
+            Answer,
             lambda request: self.host.post(
                 QueryReceived(
                     request,
@@ -296,6 +300,19 @@ class GatewayDriver:
                 )
             ),
             wait_ms=asked.wait_ms,
+            stopped=self.host.stopped,
+            limits=self.limits,
+        )
+
+    async def act(self, namespace: Namespace, act: Act) -> Acted:
+        """Have this done; the answer says that a replica has it, or why it was refused.
+
+        Raises:
+            Unavailable: Too many ask, or no answer in time: then it may still happen.
+        """
+        return await self._polls.ask(
+            Acted,
+            lambda request: self.host.post(ActRequested(request, namespace, act)),
             stopped=self.host.stopped,
             limits=self.limits,
         )
@@ -488,7 +505,7 @@ class GatewayDriver:
                 client = self._clients.get(effect.connection)
                 if client is not None:
                     self._close(client, effect.code, effect.reason)
-            case Answer():
+            case Answer() | Acted():
                 self._polls.answered(effect)
             case _:
                 assert_never(effect)

@@ -63,16 +63,16 @@ class RestApi:
 
     Args:
         driver: What is asked.
+        door: Lets in who may read.
         gateway_name: What this gateway calls itself.
         ping_ms: How often a silent stream of events gives a sign of life.
-        reads_need_scope: Whether only app servers may read, by `Scope.READ`.
     """
 
     def __init__(
-        self, driver: GatewayDriver, *, gateway_name: str, ping_ms: int, reads_need_scope: bool
+        self, driver: GatewayDriver, door: Door, *, gateway_name: str, ping_ms: int
     ) -> None:
         self._driver = driver
-        self._door = Door(driver.verifier, reads_need_scope=reads_need_scope)
+        self._door = door
         self._name = gateway_name
         self._streams = EventStreams(driver, beat_ms=ping_ms)
 

@@ -16,6 +16,7 @@ from aiohttp import http_exceptions, web
 
 from presence_actors.config import SocketLibrary
 from presence_actors.core.vocabulary import ErrorCode
+from presence_actors.edge.acts import ActsApi
 from presence_actors.edge.admission import (
     bearer,
     check_origins,
@@ -26,6 +27,7 @@ from presence_actors.edge.admission import (
 from presence_actors.edge.aiohttp_conn import serve_socket
 from presence_actors.edge.conn import Adapter
 from presence_actors.edge.cors import Origins
+from presence_actors.edge.door import Door
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.front_door import FrontDoor
 from presence_actors.edge.longpoll import LongPoll
@@ -116,9 +118,9 @@ class EdgeServer:
         origins = Origins(self._origins)
         self._supabase_api = SupabaseApi(driver, origins)
         self._longpoll = LongPoll(driver, self._phoenix, origins)
-        self._rest = RestApi(
-            driver, gateway_name=gateway_name, ping_ms=ping_ms, reads_need_scope=reads_need_scope
-        )
+        door = Door(driver.verifier, reads_need_scope=reads_need_scope)
+        self._rest = RestApi(driver, door, gateway_name=gateway_name, ping_ms=ping_ms)
+        self._acts = ActsApi(driver, door, beat_ms=ping_ms)
         self._judges: dict[str, Judge] = {
             "/ws": self._judge_native,
             "/socket/websocket": self._judge_phoenix,
@@ -155,7 +157,7 @@ class EdgeServer:
                 *page_routes(),
             ]
         )
-        application.add_routes(self._rest.routes())
+        application.add_routes([*self._rest.routes(), *self._acts.routes()])
         application.on_response_prepare.append(_hide_server)
         self._runner = web.AppRunner(
             application,

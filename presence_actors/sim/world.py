@@ -6,8 +6,7 @@ the same story under the same seed runs the same way. What does not happen here:
 
 What happens between processes is in `network`. A process may pause, like one whose machine is
 suspended: what comes in waits, and it wakes up late. Its wall clock may be wrong. A client's
-connection is lost when either end dies; a client that is frozen keeps it open and says nothing,
-like a telephone in a tunnel.
+connection is lost when either end dies; a client that is frozen keeps it open and says nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Final
 
 from presence_actors.config import ClusterConfig
 from presence_actors.core.effects import (
+    Acted,
     Answer,
     CloseClient,
     Deliver,
@@ -74,8 +74,7 @@ from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["Client", "World"]
 
-#: Where virtual wall time starts (any time long past would do), and the monotonic clock apart
-#: from it, so that nothing can take the one for the other.
+#: Where virtual wall time starts, and the monotonic clock apart from it, so that none is the other.
 _WALL_START: Final = 1_700_000_000_000
 _INSTANT_START: Final = 5_000
 _LATENCY_MS: Final = 1
@@ -123,6 +122,7 @@ class World:
         #: {connection: the life of a gateway that it leads to}, dead ones, too.
         self._serving: dict[ConnectionId, Process] = {}
         self.answers: dict[RequestId, Answer] = {}
+        self.acted: dict[RequestId, Acted] = {}
         self._requests = count(1)
         self.frames_carried = 0
         #: Events that machines have handled, those of clients among them.
@@ -365,6 +365,8 @@ class World:
                     self._lose(client, code, reason)
             case Answer(request=request):
                 self.answers[request] = effect
+            case Acted(request=request):
+                self.acted[request] = effect
 
     # The network between processes.
 
@@ -553,7 +555,6 @@ class World:
         """What somebody who polls a gateway gets, within two virtual seconds."""
         request = RequestId(next(self._requests))
         process = self.processes[NodeName(f"{self.config.zone}/g{gateway}")]
-        people = [UserId(user) for user in users]
-        self._post(process, QueryReceived(request, "default", topics, people))
+        self._post(process, QueryReceived(request, "default", topics, [UserId(u) for u in users]))
         self.run_until(lambda: request in self.answers, 2_000)
         return self.answers.get(request)

@@ -93,6 +93,7 @@ _CLOSING: Final = {
     ErrorCode.UNAUTHORIZED: 4401,
     ErrorCode.TOKEN_EXPIRED: 4401,
     ErrorCode.TOO_BIG: 1009,
+    ErrorCode.KICKED: 4403,
 }
 
 

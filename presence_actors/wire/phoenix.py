@@ -191,6 +191,8 @@ class PhoenixDialog:
                 return self._granted(request)
             case Err(id=int(request)):
                 return self._denied(request, message)
+            case Err(code=ErrorCode.KICKED):
+                return Turn(frames=self._channels.dismiss())
             case Snap() | Diff():
                 return self._channels.told(message)
             case _:

@@ -131,6 +131,12 @@ class Channels:
             if pending.channel is not channel
         }
 
+    def dismiss(self) -> list[bytes]:
+        """All of them are closed for good: no client joins such a one again by itself."""
+        frames = [self.closing(channel) for channel in self._channels.values()]
+        self.forget_all()
+        return frames
+
     def forget_all(self) -> None:
         """The connection is gone."""
         for channel in list(self._channels.values()):

@@ -311,6 +311,8 @@ class SupabaseDialog:
                 return self._granted(self._channels.take(request))
             case Err(id=int(request)):
                 return self._denied(self._channels.take(request), message)
+            case Err(code=ErrorCode.KICKED):
+                return Turn(frames=self._channels.dismiss())
             case Snap() | Diff():
                 return self._channels.told(message)
             case _:

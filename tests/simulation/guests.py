@@ -106,6 +106,8 @@ class Guest:
         self.back_ms = _BACK_MS
         self.gateway: NodeName | None = None
         self.closed: list[int] = []
+        #: Channels that were closed for good: a stock client never joins them again by itself.
+        self.closed_channels: list[str] = []
         #: What its handlers were told: (room, "join" or "leave" or "sync", key, meta).
         self.heard: list[tuple[str, str, str, Any]] = []
         self.state: dict[str, dict[str, Metas]] = {}
@@ -169,6 +171,9 @@ class Guest:
                 for side in ("joins", "leaves")
             ]
             self._sync_diff(room, *sides)
+        elif event == "phx_close":
+            self.channels.remove(room)
+            self.closed_channels.append(room)
         elif event == "phx_reply":
             assert payload["status"] == "ok", payload
 

@@ -121,7 +121,7 @@ class Replica:
 
     def _operate(self, body: Operations) -> Segment:
         self.heard.update((row.key, row) for row in body.rows)
-        rows = [self.stamped(row) for row in body.rows]
+        rows = [self.stamped(row) for row in (*body.rows, *body.dismissals)]
         durable = [self.stamped(row, durable=True) for row in body.durable]
         self.written.extend(rows)
         self.chosen.extend(durable)

@@ -76,3 +76,14 @@ def test_who_is_gone_is_forgotten() -> None:
     choices.forget(ConnectionId(1))
     assert choices.take(first) is None
     assert choices.take(second) == (2, 1)
+
+
+def test_a_part_of_an_act_is_under_a_number_of_its_own() -> None:
+    """No client that goes takes it along."""
+    choices = Choices()
+    asked = choices.ask(ConnectionId(1), "x")
+    first, second = choices.ask_for(RequestId(7)), choices.ask_for(RequestId(7))
+    assert len({asked, first, second}) == 3
+    choices.forget(ConnectionId(1))
+    assert choices.take(first) == choices.take(second) == RequestId(7)
+    assert choices.take(first) is None

@@ -124,6 +124,48 @@ def test_a_replica_is_asked_once_what_it_has_seen() -> None:
     assert sent(link, 9) == []
 
 
+def test_a_dismissal_goes_out_and_is_answered_when_a_replica_has_it() -> None:
+    """Beside a row of the same key, which it does not replace."""
+    link = attached_link()
+    link.write(ALICE, Instant(5))
+    link.dismiss(unstamped(end(entry("alice"), written=2)), RequestId(7), Instant(5))
+    (body,) = bodies(sent(link, 5))
+    assert body.rows == Rows.of([ALICE])
+    assert body.dismissals == Rows.of([unstamped(end(entry("alice"), written=2))])
+    assert received(link, ack=0)[1] == []
+    assert received(link, ack=1)[1] == [7]
+
+
+def test_a_dismissal_that_the_old_replica_did_not_acknowledge_goes_to_the_next() -> None:
+    """And its answer waits for that one."""
+    link = attached_link()
+    link.dismiss(unstamped(end(entry("alice"), written=2)), RequestId(7), Instant(5))
+    assert len(bodies(sent(link, 5))) == 1
+    link.detach(at(10))
+    link.choose(name(W1), W1)
+    link.attach(G0, [], [], [], Instant(RESEND))
+    link.note_attached(at(20))
+    (body,) = bodies(sent(link, 20))
+    assert body.dismissals == Rows.of([unstamped(end(entry("alice"), written=2))])
+
+
+def test_what_is_only_in_the_announcement_is_confirmed_by_a_segment_behind_it() -> None:
+    """Else an answer would wait until somebody else has something to say."""
+    link = attached_link()
+    link.write(ALICE, Instant(5))
+    link.confirm(RequestId(7), Instant(5))
+    assert len(bodies(sent(link, 5))) == 1
+    link.detach(at(10))
+    link.choose(name(W1), W1)
+    link.attach(G0, [ALICE], [], [], Instant(RESEND))
+    link.note_attached(at(20))
+    (behind,) = sent(link, 20)
+    assert behind.sequence == 1
+    answer = Segment(ShardId(0), W1, G0, link.number, 0, 1, None)
+    assert link.receive(answer, Instant(2 * RESEND))[1] == [7]
+    assert sent(link, 30) == []
+
+
 def test_nothing_goes_out_while_no_replica_is_attached() -> None:
     """It gathers, and nothing is due but the announcement."""
     link = lost_link()

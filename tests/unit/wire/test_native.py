@@ -324,6 +324,7 @@ def test_the_errors_that_end_a_connection_do_so_by_their_code() -> None:
         ErrorCode.UNAUTHORIZED: 4401,
         ErrorCode.TOKEN_EXPIRED: 4401,
         ErrorCode.TOO_BIG: 1009,
+        ErrorCode.KICKED: 4403,
     }
 
 

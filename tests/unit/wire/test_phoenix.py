@@ -454,3 +454,20 @@ def test_a_frame_above_the_limit_is_too_big() -> None:
     with pytest.raises(FrameRefused) as refused:
         line().dialog.receive(" " * (CLIENT_FRAME_BYTES_MAX + 1))
     assert refused.value.code is ErrorCode.TOO_BIG
+
+
+# --- kicks --------------------------------------------------------------------------------------
+
+
+def test_a_kick_closes_every_channel_for_good() -> None:
+    """By `phx_close`: a stock client joins such a channel never again by itself."""
+    alice = line()
+    for ref, room in (("1", LOBBY), ("2", "room:yard")):
+        alice.say(ref, ref, room, "phx_join", {})
+    turn = alice.dialog.hear(Err(code=ErrorCode.KICKED, message="spam"))
+    assert frames_of(turn) == [
+        ["1", "1", LOBBY, "phx_close", {}],
+        ["2", "2", "room:yard", "phx_close", {}],
+    ]
+    assert turn.messages == []
+    assert frames_of(alice.dialog.hear(snap(entry("bob")))) == []
