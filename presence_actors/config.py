@@ -71,6 +71,8 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_wait_ms: int = 1_000
     #: How long a restarted replica waits for the gateways' announcements when no peer can tell.
     startup_grace_ms: int = 3_000
+    #: How long a user must show something else before app servers are told of it.
+    webhook_debounce_ms: int = 2_000
     #: How long an origin may be unheard before its rows must be replaced as a whole; ends are
     #: kept for as long, and for the leases and graces on top (`crdt.horizon`).
     horizon_ms: int = 3_600_000
@@ -160,6 +162,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     join: list[str] = []
     #: Whether reading over HTTP wants the token of an app server, with the scope for it.
     reads_need_scope: bool = False
+    #: Where app servers are told of users who come, go or change their status; empty: nowhere.
+    webhook: str = ""
     #: Whether faults may be injected into peer links; loopback only.
     faults: bool = False
     knobs: Knobs = Knobs()
@@ -185,6 +189,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not 1 <= self.port <= 65_536 - self.gateways:
             raise ConfigError(
                 "port", self.port, f"must leave room for {self.gateways} gateways below 65536"
+            )
+        if self.webhook and not re.fullmatch(r"https?://[^\s/@#]+(/[^\s#]*)?", self.webhook):
+            raise ConfigError(
+                "webhook", self.webhook, "must be an address such as https://app.example/presence"
             )
         self._check_links()
         self.knobs.check()

@@ -37,6 +37,7 @@ from presence_actors.actors.preconditions import (
     require_free_ports,
     require_none_running,
     require_sound_edge,
+    require_sound_webhook,
 )
 from presence_actors.actors.readiness import not_ready
 from presence_actors.actors.settings import Secret, Settings
@@ -85,6 +86,7 @@ class Cluster:
         link_secret: bytes | None = None,
         token_key: bytes | None = None,
         allowed_origins: Sequence[str] = (),
+        webhook_key: bytes | None = None,
         wait: bool = True,
         tied: bool = False,
         progress: Progress = lambda _stage: None,
@@ -103,6 +105,7 @@ class Cluster:
                 or else a new one.
             token_key: What clients' tokens are signed with.
             allowed_origins: Web origins that may connect beside the gateways' own.
+            webhook_key: What is told to app servers is signed with it (`config.webhook`).
             wait: Whether to return only once all gateways are ready.
             tied: Whether our own Ray ends when this process does, even if by a crash. Say `stop`
                 before an orderly end all the same.
@@ -118,6 +121,7 @@ class Cluster:
             link_secret = find_secret(config, state_dir.parent)
         secret = link_secret or secrets.token_bytes(_LINK_SECRET_BYTES)
         require_sound_edge(config, token_key, allowed_origins)
+        require_sound_webhook(config, webhook_key)
         folder = StateFolder(state_dir)
         with folder.locked():
             require_none_running(folder)
@@ -135,6 +139,7 @@ class Cluster:
                     link_secret=Secret(secret),
                     token_key=None if token_key is None else Secret(token_key),
                     allowed_origins=tuple(allowed_origins),
+                    webhook_key=None if webhook_key is None else Secret(webhook_key),
                 )
                 cluster._begin(settings, wait=wait, progress=progress)
             except BaseException:

@@ -84,3 +84,15 @@ def require_sound_edge(
         )
     if config.faults and not is_loopback(config.link_host):
         raise ConfigError("faults", True, "only where peer links listen on loopback: --link-host")  # noqa: FBT003
+
+
+def require_sound_webhook(config: ClusterConfig, key: bytes | None) -> None:
+    """App servers are told of nothing that they cannot verify.
+
+    Raises:
+        ConfigError: There is an address without a key, or a key without an address.
+    """
+    if config.webhook and key is None:
+        raise ConfigError("webhook", config.webhook, "needs --webhook-key-file")
+    if key is not None and not config.webhook:
+        raise ConfigError("webhook", "", "must be given with --webhook-key-file")

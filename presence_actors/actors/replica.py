@@ -7,9 +7,10 @@ from presence_actors.actors.directory import Description, Directory, Inspection,
 from presence_actors.actors.place import is_restarted, link_host, ray_node
 from presence_actors.actors.process import Process, end_process, end_with, log_to_stderr
 from presence_actors.actors.settings import Settings
-from presence_actors.core.effects import Dial, Report, Send, WorkerEffect
+from presence_actors.core.effects import Dial, Notify, Report, Send, WorkerEffect
 from presence_actors.core.events import DeadlineReached, WorkerEvent
 from presence_actors.core.worker import WorkerMachine
+from presence_actors.edge.webhooks import WebhookSender
 from presence_actors.runtime.host import MachineHost
 
 
@@ -31,6 +32,7 @@ class ReplicaActor:
             # A zone that joins others has something to learn before it may speak of absence.
             first=first and not is_restarted() and not config.join,
             now=self._process.born,
+            speaks=bool(config.webhook),
         )
         host: MachineHost[WorkerEvent, WorkerEffect] = MachineHost(
             machine,
@@ -38,6 +40,10 @@ class ReplicaActor:
             deadline_reached=DeadlineReached(),
             on_broken=end_process,
             name=self._process.node,
+        )
+        key = settings.webhook_key
+        self._webhooks = (
+            None if key is None else WebhookSender(config.webhook, key.value, answered=host.post)
         )
         self._process.drive(host, machine.inspect)
         self._starting = asyncio.get_running_loop().create_task(self._process.start())
@@ -51,6 +57,10 @@ class ReplicaActor:
                 self._process.report(effect)
             case Dial():
                 self._process.dial(effect)
+            case Notify() if self._webhooks is not None:
+                self._webhooks.send(effect)
+            case Notify():
+                pass
 
     async def describe(self) -> Description:
         """Who, where, and whether anything is wrong."""

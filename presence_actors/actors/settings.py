@@ -33,6 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_key: Secret | None = None
     #: Web origins that may connect beside the gateway's own.
     allowed_origins: tuple[str, ...] = ()
+    #: What notices to app servers are signed with (`config.webhook`).
+    webhook_key: Secret | None = None
 
 
 def namespace_of(zone: str) -> str:

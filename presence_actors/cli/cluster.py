@@ -42,6 +42,15 @@ SecretFile = Annotated[
     Path | None, typer.Option(help="The secret of the links, mode 0600; the same in all zones.")
 ]
 
+Sockets = Annotated[SocketLibrary, typer.Option(help="What serves WebSockets.")]
+ReadsNeedScope = Annotated[
+    bool, typer.Option("--reads-need-scope", help="Over HTTP only app servers may read.")
+]
+Webhook = Annotated[str, typer.Option(help="Where app servers are told of users who come and go.")]
+WebhookKeyFile = Annotated[
+    Path | None, typer.Option(help="What that is signed with, 24 bytes or more, mode 0600.")
+]
+
 fault_app = typer.Typer(
     no_args_is_help=True, help="Break the links between actors on purpose (up --faults)."
 )
@@ -53,6 +62,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(down)
     app.command()(drain)
+    app.command()(webhooks)
     app.add_typer(fault_app, name="fault")
 
 
@@ -112,12 +122,10 @@ def up(  # noqa: PLR0913  # each is an option
     origin: Annotated[
         list[str] | None, typer.Option(help="A web origin that may connect; repeat.")
     ] = None,
-    reads_need_scope: Annotated[
-        bool, typer.Option("--reads-need-scope", help="Over HTTP only app servers may read.")
-    ] = False,
-    sockets: Annotated[
-        SocketLibrary, typer.Option(help="What serves WebSockets.")
-    ] = SocketLibrary.PICOWS,
+    reads_need_scope: ReadsNeedScope = False,
+    sockets: Sockets = SocketLibrary.PICOWS,
+    webhook: Webhook = "",
+    webhook_key_file: WebhookKeyFile = None,
     knob: Annotated[list[str] | None, typer.Option(help="name=value; repeat.")] = None,
     wait: Annotated[bool, typer.Option(help="Return once it is ready.")] = True,
 ) -> None:
@@ -135,11 +143,13 @@ def up(  # noqa: PLR0913  # each is an option
         sockets=sockets,
         join=join or [],
         reads_need_scope=reads_need_scope,
+        webhook=webhook,
         faults=faults,
         knobs=knobs_of(knob or []),
     ).check()
     token_key = None if jwt_key_file is None else _read_key(jwt_key_file, "jwt-key-file")
     secret = None if secret_file is None else _read_key(secret_file, "secret-file")
+    hook_key = None if webhook_key_file is None else _webhook_key(webhook_key_file)
     from presence_actors.actors.version import require_ray
 
     require_ray()
@@ -154,6 +164,7 @@ def up(  # noqa: PLR0913  # each is an option
             link_secret=None if secret is None else secret_of(secret, str(secret_file)),
             token_key=token_key,
             allowed_origins=origin or [],
+            webhook_key=hook_key,
             wait=wait,
             progress=lambda stage: tell(f"Waiting for {stage}"),
         )
@@ -319,6 +330,20 @@ def _parse_fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise ConfigError("loss", text, "must be a fraction such as 5% or 0.05")
     return value
+
+
+def _webhook_key(path: Path) -> bytes:
+    from presence_actors.edge.webhooks import webhook_key
+
+    return webhook_key(_read_key(path, "webhook-key-file"))
+
+
+def webhooks(*, zone: Zone = "a", address: Address = None) -> None:
+    """Show what app servers were told, what they did not take, and what was given up."""
+    from presence_actors.cli.tables import webhook_tables_of
+
+    for table in webhook_tables_of(attach(zone, address).inspect()):
+        _out.print(table)
 
 
 def _read_key(path: Path, option: str) -> bytes:

@@ -1,12 +1,13 @@
 """What `presence status` shows."""
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
 from presence_actors.actors.directory import Inspection
 from presence_actors.core.ids import ZoneId, short_name, zone_of
-from presence_actors.core.views import GatewayView, PeerLag, WorkerView, zone_lags
+from presence_actors.core.views import DeadNotice, GatewayView, PeerLag, WorkerView, zone_lags
 
 
 def tables_of(
@@ -120,6 +121,35 @@ def _zones(pictures: Mapping[str, Inspection | None], retired: Iterable[str]) ->
             zone, f"{sum(is_open)}/{len(is_open)}", "retired" if zone in retired else heard
         )
     return table
+
+
+def webhook_tables_of(pictures: Mapping[str, Inspection | None]) -> list[Table]:
+    """What each worker has told app servers, and notices that were given up, oldest first."""
+    workers = _table("webhooks", "worker", "waiting", "taken", "failed attempts", "dead")
+    dead = _table("dead", "when", "user", "status", "why", "id")
+    found: list[DeadNotice] = []
+    for name, picture in pictures.items():
+        if picture is None or not isinstance(picture.view, WorkerView):
+            continue
+        views = [one.notices for one in picture.view.replicas if one.notices is not None]
+        counts = [
+            sum(view.waiting for view in views),
+            sum(view.sent for view in views),
+            sum(view.failed for view in views),
+            sum(view.dead_total for view in views),
+        ]
+        workers.add_row(name, *map(str, counts))
+        found += [notice for view in views for notice in view.dead]
+    for notice in sorted(found, key=lambda one: (one.at, one.id)):
+        when = dt.datetime.fromtimestamp(notice.at / 1_000, dt.UTC)
+        dead.add_row(
+            f"{when:%Y-%m-%d %H:%M:%S}",
+            f"{notice.namespace}/{notice.user}",
+            notice.status,
+            notice.reason,
+            notice.id,
+        )
+    return [workers, dead] if found else [workers]
 
 
 def _links(pictures: Mapping[str, Inspection | None]) -> Table:

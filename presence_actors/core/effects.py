@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId
+from presence_actors.core.ids import ConnectionId, NodeId, NodeName, RequestId, ShardId, UserId
 from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import PeerMessage, Said
 from presence_actors.core.vocabulary import (
@@ -34,6 +34,7 @@ __all__ = [
     "LagHappened",
     "LeaveHappened",
     "Mark",
+    "Notify",
     "OpenConnection",
     "PassOn",
     "Presence",
@@ -76,6 +77,23 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     event: str
     peer: NodeId
     reason: str
+
+
+class Notify(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Tell an app server that a user shows something else; answered by `NoticeAnswered`."""
+
+    shard: ShardId
+    #: The same at every replica that tells the same.
+    id: str
+    namespace: str
+    user: UserId
+    status: UserStatus
+    #: What was told before; the same again where that may not have been heard.
+    previous: UserStatus
+    #: Of what is told of this user: a greater one is newer.
+    number: int
+    #: When the newest change was made that led to this.
+    at: WallMs
 
 
 # --- gateway ------------------------------------------------------------------------------------
@@ -294,7 +312,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True):
     event: Presence
 
 
-ReplicaEffect = Send | Report
-WorkerEffect = Send | Report | Dial
+ReplicaEffect = Send | Report | Notify
+WorkerEffect = Send | Report | Dial | Notify
 GatewayEffect = Send | Deliver | PassOn | Mark | CloseClient | Answer | Acted
 SessionEffect = OpenConnection | CloseConnection | Say | Resolve | Tell

@@ -14,6 +14,7 @@ from presence_actors.core.ids import (
     NodeId,
     NodeName,
     RequestId,
+    ShardId,
     UserId,
     ZoneId,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "GatewayEvent",
     "GuestConnected",
     "MessagesReceived",
+    "NoticeAnswered",
     "PeerLinked",
     "QueryReceived",
     "ReplicaEvent",
@@ -87,6 +89,15 @@ class MessagesReceived(msgspec.Struct, frozen=True, tag=True):
 
     sender: NodeId
     messages: list[PeerMessage]
+
+
+class NoticeAnswered(msgspec.Struct, frozen=True, tag=True):
+    """An app server took a notice, or did not; why not."""
+
+    shard: ShardId
+    id: str
+    taken: bool
+    reason: str = ""
 
 
 # --- gateway ------------------------------------------------------------------------------------
@@ -246,7 +257,7 @@ class AppAsked(msgspec.Struct, frozen=True, tag=True):
     message: ClientMessage
 
 
-ReplicaEvent = MessagesReceived | ClusterChanged | DeadlineReached
+ReplicaEvent = MessagesReceived | ClusterChanged | NoticeAnswered | DeadlineReached
 WorkerEvent = ReplicaEvent | PeerLinked
 GatewayEvent = (
     ClientConnected

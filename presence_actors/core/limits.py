@@ -14,6 +14,7 @@ __all__ = [
     "CARRIED_LEASE_MS_MIN",
     "CARRIED_PER_USER_MAX",
     "CLIENT_FRAME_BYTES_MAX",
+    "DEAD_NOTICES_MAX",
     "DEVICE_CHARACTERS_MAX",
     "DROPPED_ROWS_MAX",
     "EMOJI_CHARACTERS_MAX",
@@ -26,6 +27,11 @@ __all__ = [
     "LAG_MS_MAX",
     "META_BYTES_MAX",
     "META_DEPTH_MAX",
+    "NOTICES_FLYING_MAX",
+    "NOTICE_ANSWER_MS_MAX",
+    "NOTICE_ATTEMPTS_MAX",
+    "NOTICE_RETRY_MS_MAX",
+    "NOTICE_RETRY_MS_MIN",
     "PASSED_ON_BYTES_PER_SECOND_MAX",
     "QUERY_ENTRIES_MAX",
     "QUERY_TOPICS_MAX",
@@ -82,6 +88,19 @@ CARRIED_LEASE_MS_MIN: Final = 5_000
 CARRIED_LEASE_MS_MAX: Final = 3_600_000
 #: Devices of one user that post to one gateway. Beyond: `too_many`.
 CARRIED_PER_USER_MAX: Final = 100
+#: Users of one shard of whom app servers are being told. Beyond: their turn comes later, and they
+#: are told what is so by then.
+NOTICES_FLYING_MAX: Final = 500
+#: How long an answer to a notice is waited for. Beyond: it counts as not taken.
+NOTICE_ANSWER_MS_MAX: Final = 15_000
+#: After the first attempt that fails, a notice is tried again after the first of these, then after
+#: twice as long each time, up to the second.
+NOTICE_RETRY_MS_MIN: Final = 1_000
+NOTICE_RETRY_MS_MAX: Final = 300_000
+#: Attempts for one notice, some three quarters of an hour. Beyond: it is dead.
+NOTICE_ATTEMPTS_MAX: Final = 16
+#: Dead notices of one shard that are kept for people to see. Beyond: the oldest are forgotten.
+DEAD_NOTICES_MAX: Final = 100
 #: Rows in one part of a gossip delta. Beyond: further parts.
 GOSSIP_ROWS_MAX: Final = 5_000
 #: Rows that a replica forgets in one step. Beyond: in the next one, a moment later.

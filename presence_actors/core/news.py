@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from crdt import Changes, LWWMap, Merged, PackedRows, Row, Rows
 
-__all__ = ["Audience", "MergedBatch", "News", "news_of"]
+__all__ = ["Audience", "MergedBatch", "News", "all_rows", "news_of"]
 
 
 class Audience(NamedTuple):
@@ -85,6 +85,13 @@ def news_of(changes: Changes | MergedBatch, audience: Audience | None) -> News:
         losers=[replaced.holders[place] if place >= 0 else "" for place in holder_of.tolist()],
         gone=[],
     )
+
+
+def all_rows(changes: Changes | MergedBatch) -> Rows:
+    """Every row that changed, whoever cares."""
+    if isinstance(changes, Changes):
+        return changes.rows
+    return changes.map.rows_at(changes.merged.rows)
 
 
 def _add(

@@ -28,6 +28,7 @@ from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
     MessagesReceived,
+    NoticeAnswered,
     ReplicaEvent,
 )
 from presence_actors.core.fanout import Attached, Attachment
@@ -51,7 +52,8 @@ from presence_actors.core.messages import (
     Segment,
 )
 from presence_actors.core.messages import Attached as AttachedMessage
-from presence_actors.core.news import MergedBatch, news_of
+from presence_actors.core.news import MergedBatch, all_rows, news_of
+from presence_actors.core.notices import Notices
 from presence_actors.core.placement import replicas_of
 from presence_actors.core.store import ShardStore, horizon_of
 from presence_actors.core.values import (
@@ -85,6 +87,7 @@ class ReplicaMachine:
         hasher: KeyHasher,
         first: bool,
         now: Now,
+        speaks: bool = False,
     ) -> None:
         self._node = node
         self._shard = shard
@@ -92,6 +95,8 @@ class ReplicaMachine:
         self._knobs = knobs
         self._hasher = hasher
         self._store = ShardStore(node, horizon=horizon_of(knobs), hasher=hasher)
+        #: What app servers are told; None if they are told nothing.
+        self._notices = Notices(shard, self._store, knobs) if speaks else None
         self._gossip = Gossip(node, shard, knobs, now)
         self._attached = Attached(knobs)
         self._holders = HolderBook()
@@ -131,6 +136,9 @@ class ReplicaMachine:
                     self._on_message(sender, message)
             case ClusterChanged():
                 self._on_cluster(event)
+            case NoticeAnswered():
+                if self._notices is not None:
+                    self._notices.note_answer(event, self._now)
             case DeadlineReached():
                 pass
         self._run_due()
@@ -144,7 +152,8 @@ class ReplicaMachine:
             instant = attachment.deadline()
             if instant is not None and instant < earliest:
                 earliest = instant
-        return earliest
+        looks = None if self._notices is None else self._notices.deadline()
+        return earliest if looks is None else min(earliest, looks)
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""
@@ -170,6 +179,7 @@ class ReplicaMachine:
             digest=presence.digest_of_live().hex(),
             origins=len(presence.vector),
             deltas_refused=self._store.deltas_refused,
+            notices=None if self._notices is None else self._notices.inspect(),
         )
 
     def peers(self, now: Now) -> list[PeerLag]:
@@ -299,6 +309,8 @@ class ReplicaMachine:
 
     def _become_ready(self) -> None:
         self._ready_at = self._now.instant
+        if self._notices is not None:
+            self._notices.note_all(self._now)
         self._gossip.want_round(self._now)
 
     # Gateways.
@@ -489,6 +501,8 @@ class ReplicaMachine:
             self._tell_gone(news.gone)
         if news.count == 0:
             return
+        if self._notices is not None:
+            self._notices.note(which, all_rows(changes), self._now)
         due = self._flush_due()
         orphans: list[Row] = []
         for row, previous_holder in zip(news.rows, news.losers, strict=True):
@@ -528,6 +542,14 @@ class ReplicaMachine:
             self._forget()
         if now.instant >= self._gossip.next_round:
             self._round()
+        if self._notices is not None:
+            self._out += self._notices.run_due(
+                now,
+                reach=self._reach,
+                may_vouch=self.is_ready,
+                speaks=self._gossip.is_bridge(now),
+            )
+            self._write(DURABLE, self._notices.take_told())
         for attachment in self._attached:
             instant = attachment.deadline()
             if instant is None or now.instant < instant:

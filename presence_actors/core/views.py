@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, zone_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, UserId, ZoneId, zone_of
 from presence_actors.core.instants import Instant, WallMs
 from presence_actors.core.messages import HolderReport
 
 __all__ = [
     "AttachmentView",
+    "DeadNotice",
     "GatewayView",
+    "NoticesView",
     "PeerLag",
     "ReplicaView",
     "WorkerView",
@@ -31,6 +33,31 @@ class PeerLag(msgspec.Struct, frozen=True):
     lag_ms: int | None
 
 
+class DeadNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """A notice that no app server took."""
+
+    id: str
+    namespace: str
+    user: UserId
+    status: str
+    at: WallMs
+    #: Why the last attempt failed.
+    reason: str
+
+
+class NoticesView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replica tells app servers."""
+
+    #: Users to be looked at or told of.
+    waiting: int
+    #: Notices that were taken, attempts that failed, and notices that died.
+    sent: int
+    failed: int
+    dead_total: int
+    #: The last of the dead.
+    dead: list[DeadNotice]
+
+
 class ReplicaView(msgspec.Struct, frozen=True):
     """One replica."""
 
@@ -47,6 +74,8 @@ class ReplicaView(msgspec.Struct, frozen=True):
     peers: list[PeerLag]
     digest: str
     deltas_refused: int
+    #: None if app servers are not told of anything.
+    notices: NoticesView | None = None
 
 
 class WorkerView(msgspec.Struct, frozen=True):

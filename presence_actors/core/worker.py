@@ -14,11 +14,19 @@ import msgspec
 from crdt import KeyHasher
 from presence_actors.config import Knobs
 from presence_actors.core.allowance import Allowance, size_of
-from presence_actors.core.effects import Dial, ReplicaEffect, Report, Send, WorkerEffect
+from presence_actors.core.effects import (
+    Dial,
+    Notify,
+    ReplicaEffect,
+    Report,
+    Send,
+    WorkerEffect,
+)
 from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
     MessagesReceived,
+    NoticeAnswered,
     PeerLinked,
     ReplicaEvent,
     WorkerEvent,
@@ -59,12 +67,15 @@ class WorkerMachine:
         hasher: KeyHasher,
         first: bool,
         now: Now,
+        speaks: bool = False,
     ) -> None:
         self._node = node
         #: That of the whole cluster: replicas tell each other keys by their hashes.
         self._hasher = hasher
         self._shards = shards
         self._replication = replicas
+        #: Whether app servers are to be told of users.
+        self._speaks = speaks
         self._knobs = knobs
         self._first = first
         self._replicas: dict[ShardId, ReplicaMachine] = {}
@@ -92,6 +103,10 @@ class WorkerMachine:
             case PeerLinked(node=node):
                 # Two strangers tell each other everything they know of zones.
                 batch.take([Send(name_of(node), list(self._zones.reports()))])
+            case NoticeAnswered(shard=shard) if shard in self._replicas:
+                self._hand(shard, event, batch)
+            case NoticeAnswered():
+                pass
             case DeadlineReached():
                 for shard, due in list(self._deadlines.items()):
                     if due <= now.instant:
@@ -159,6 +174,7 @@ class WorkerMachine:
                     hasher=self._hasher,
                     first=self._first,
                     now=now,
+                    speaks=self._speaks,
                 )
         # What comes later (a shard that moved here) has to synchronise like any newcomer.
         self._first = False
@@ -212,13 +228,13 @@ class WorkerMachine:
 
 
 class _Batch:
-    """Messages of one turn by destination, in order, and what is to be reported."""
+    """Messages of one turn by destination, in order, and what is to be told to others."""
 
     __slots__ = ("_messages", "_reports")
 
     def __init__(self) -> None:
         self._messages: dict[NodeName, list[PeerMessage]] = {}
-        self._reports: list[Report] = []
+        self._reports: list[Report | Notify] = []
 
     def take(self, effects: Iterable[ReplicaEffect]) -> None:
         for effect in effects:

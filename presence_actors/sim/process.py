@@ -52,6 +52,7 @@ def new_machine(
             hasher=KeyHasher.derived_from(_LINK_SECRET),
             first=first,
             now=now,
+            speaks=bool(config.webhook),
         )
     return GatewayMachine(
         node,

@@ -40,6 +40,7 @@ from presence_actors.core.events import (
     DrainRequested,
     GatewayEvent,
     MessagesReceived,
+    NoticeAnswered,
     PeerLinked,
     QueryReceived,
     ServerSent,
@@ -306,14 +307,13 @@ class World:
         self.events_handled += 1
         now, machine = self.now_at(process.name), process.machine
         if isinstance(machine, WorkerMachine):
-            known = MessagesReceived | ClusterChanged | DeadlineReached | PeerLinked
-            if not isinstance(event, known):
+            if not isinstance(event, WorkerEvent):
                 raise TypeError(event)
             for sent in machine.handle(event, now):
                 if isinstance(sent, Send):  # Here everybody is dialled always.
                     self._carry_out(process, sent)
         else:
-            if isinstance(event, PeerLinked):
+            if isinstance(event, PeerLinked | NoticeAnswered):
                 raise TypeError(event)
             for effect in machine.handle(event, now):
                 self._carry_out(process, effect)

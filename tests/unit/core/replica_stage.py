@@ -7,7 +7,7 @@ from typing import Final
 
 from crdt import Row, Rows, VersionVector
 from presence_actors.config import Knobs
-from presence_actors.core.effects import Report, Send
+from presence_actors.core.effects import Notify, Report, Send
 from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
@@ -42,7 +42,12 @@ class Stage:
     """A replica of W0, a clock that goes where a test wants it, and the numbers of segments."""
 
     def __init__(
-        self, *, node: NodeId = W0, first: bool = True, peers: Sequence[NodeId] = ()
+        self,
+        *,
+        node: NodeId = W0,
+        first: bool = True,
+        peers: Sequence[NodeId] = (),
+        speaks: bool = False,
     ) -> None:
         self.at = 0
         #: What the operator was told.
@@ -56,8 +61,11 @@ class Stage:
             hasher=HASHER,
             first=first,
             now=at(0),
+            speaks=speaks,
         )
         self._sequences: dict[NodeId, int] = {}
+        #: What app servers were told.
+        self.told: list[Notify] = []
         names = [name_of(node), *map(name_of, peers)]
         self.happens(ClusterChanged([Worker(name, f"host of {name}") for name in names]))
 
@@ -66,6 +74,7 @@ class Stage:
         effects = self.machine.handle(event, at(self.at, wall=wall))
         self.machine.check()
         self.reports += [effect for effect in effects if isinstance(effect, Report)]
+        self.told += [effect for effect in effects if isinstance(effect, Notify)]
         sends = [effect for effect in effects if isinstance(effect, Send)]
         return [(send.to, message) for send in sends for message in send.messages]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from crdt import REMOVED, LWWMap, Origin, Row
-from presence_actors.core.news import Audience, MergedBatch, News, news_of
+from crdt import REMOVED, Changes, LWWMap, Origin, Row, Rows
+from presence_actors.core.news import Audience, MergedBatch, News, all_rows, news_of
 from tests.unit.core.building import (
     G0,
     G1,
@@ -104,3 +104,13 @@ def test_live_rows_are_counted_by_origin_whatever_they_replaced() -> None:
     changes = merged(held, *batch)
     assert changes.live_counts() == {W2: 2, W1: -2}
     assert merged(held, carol).live_counts() == {}
+
+
+def test_all_that_changed_is_the_same_of_a_batch_and_of_a_few_rows() -> None:
+    """Whoever watches everything is not asked what for."""
+    rows = [in_hall("dave", origin=W2, written=8), entry("alice", origin=W2, written=9)]
+    batch = merged(map_of(), *rows)
+    few = Changes(Rows.of(rows), [None, None], Rows.empty(), Rows.empty(), Rows.empty())
+    by_key = sorted(rows, key=lambda row: row.key)
+    assert sorted(all_rows(batch), key=lambda row: row.key) == by_key
+    assert sorted(all_rows(few), key=lambda row: row.key) == by_key
