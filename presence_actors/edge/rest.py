@@ -16,6 +16,7 @@ from presence_actors.edge.asking import asked_of, users_of
 from presence_actors.edge.door import Door
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.events import EventStreams
+from presence_actors.edge.openapi import document
 from presence_actors.errors import Unavailable
 from presence_actors.wire.identifiers import room_topic
 
@@ -81,6 +82,7 @@ class RestApi:
         return [
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
+            web.get("/v1/openapi.json", self._openapi),
             web.get("/v1/topics/{topic}", self._door.reading(self._topic)),
             web.get("/v1/users", self._door.reading(self._users)),
             web.get("/v1/events", self._door.reading(self._events)),
@@ -100,6 +102,9 @@ class RestApi:
             status=200 if ready else 503,
             headers=None if ready else {"Retry-After": "1"},
         )
+
+    async def _openapi(self, _request: web.Request) -> web.Response:
+        return answer(document())
 
     async def _events(self, request: web.Request, identity: Identity) -> web.StreamResponse:
         full = self._driver.refusal(request.remote or "")

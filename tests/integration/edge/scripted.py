@@ -10,8 +10,9 @@ import aiohttp
 import msgspec
 
 from presence_actors.config import SocketLibrary
-from presence_actors.core.effects import Answer, Deliver, GatewayEffect, TopicAnswer
+from presence_actors.core.effects import Acted, Answer, Deliver, GatewayEffect, TopicAnswer
 from presence_actors.core.events import (
+    ActRequested,
     ClientConnected,
     ClientSent,
     DrainRequested,
@@ -23,6 +24,7 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.messages import PeerMessage
 from presence_actors.core.vocabulary import (
     ClientMessage,
+    Err,
     Hello,
     Ok,
     Ping,
@@ -74,6 +76,8 @@ class ScriptedMachine:
         self.mute = False
         #: Whether answers are older than was asked for.
         self.stale = False
+        #: What acts are refused with.
+        self.refusal: Err | None = None
         #: Whether the next event breaks it.
         self.broken = False
         self._script: list[GatewayEffect] = []
@@ -94,6 +98,8 @@ class ScriptedMachine:
                 return [] if answer is None else [Deliver([connection], answer)]
             case QueryReceived():
                 return [] if self.mute else [_answer_to(event, stale=self.stale)]
+            case ActRequested(request=request):
+                return [] if self.mute else [Acted(request, now.wall, self.refusal)]
         return []
 
     def deadline(self) -> Instant | None:
