@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 import urllib.parse
 from typing import Any, Self
 
@@ -19,6 +21,7 @@ from presence_actors.errors import SessionLost
 from presence_actors.wire.native import SUBPROTOCOL
 from tests.integration.edge.scripted import KEY, STEP_SECONDS, Client, Gateway, Play
 from tests.integration.small_cluster import SmallCluster
+from tests.project_files import ROOT
 
 pytestmark = pytest.mark.sockets
 
@@ -379,3 +382,30 @@ def test_a_gateway_that_is_being_emptied_takes_no_device_in(play: Play) -> None:
             assert (await shop.ask("DELETE", "/v1/users/alice/sessions"))[0] == 200
 
     play(story)
+
+
+def test_the_example_shows_what_its_docstring_says_and_ends() -> None:
+    """As a reader runs it, against a cluster without Ray."""
+
+    async def story() -> tuple[int | None, str, str]:
+        async with SmallCluster(gateways=1) as cluster:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(ROOT / "examples/app_server.py"),
+                cluster.urls[0],
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            out, err = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode, out.decode(), err.decode()
+
+    status, out, err = asyncio.run(story())
+    assert (status, err) == (0, "")
+    assert sorted(out.splitlines()) == [
+        "+ alice by desktop",
+        "+ janitor by door",
+        "- alice (kicked)",
+        "alice hears: go home",
+        "alice is dnd: in class",
+    ]

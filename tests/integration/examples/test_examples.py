@@ -28,6 +28,7 @@ ALONE = {
 }
 #: These are clients.
 CLIENTS = {
+    "app_server.py": ["alice is dnd: in class", "- alice (kicked)", "alice hears: go home"],
     "hello_presence.py": ["+ bob on mobile, curious", "~ bob is busy", "- bob (left)"],
     "many_devices.py": ["dana is away     on desktop, mobile, watch out for lunch"],
     "see_a_friend.py": ["bob is offline", "bob is online on mobile"],
