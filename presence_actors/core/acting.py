@@ -227,6 +227,10 @@ class Acting:
     def _publish(self, event: ActRequested, act: Publish, topic: Topic, now: Now) -> None:
         session = self._holding.get((event.namespace, act.user, act.session))
         before = self._holding.changes
+        if session is not None and session.connection is not None:
+            words = "a connection carries this session; call the device otherwise"
+            self._refuse(event, ErrorCode.FORBIDDEN, words)
+            return
         if session is None or session.replaced:
             session = self._begin(event, act, topic, session, now)
             if session is None:

@@ -314,6 +314,7 @@ class GatewayMachine:
             return
         session = self._holding.seat(guest, self._now)
         self._connections[guest.connection].session = session.key
+        self._dismiss(self._watching.get(session.topic))
 
     def _on_disconnected(self, connection_id: ConnectionId, *, orderly: bool) -> None:
         connection = self._connections.pop(connection_id, None)
@@ -458,7 +459,7 @@ class GatewayMachine:
                     session.connection, CloseCode.REPLACED, "replaced by a newer connection"
                 )
             self._holding.resume(session, hello, status, self._now)
-        session.connection = connection_id
+        self._holding.connect(session, connection_id)
         connection.session = key
         welcome = welcome_of(
             session,
@@ -468,9 +469,7 @@ class GatewayMachine:
             wall=self._now.wall,
         )
         self._tell(connection_id, welcome)
-        view = self._watching.get(session.topic)
-        if view is not None:
-            self._dismiss(view)
+        self._dismiss(self._watching.get(session.topic))
 
     def _on_set(self, connection_id: ConnectionId, session: Session, message: Set) -> None:
         """All of it is granted, or nothing."""
@@ -650,9 +649,10 @@ class GatewayMachine:
             elif asked is not None:
                 self._acting.note_taken(asked)
 
-    def _dismiss(self, view: TopicView) -> None:
+    def _dismiss(self, view: TopicView | None) -> None:
         """Sessions of this user end that somebody kicked, here or elsewhere."""
-        for session, dismissal in self._holding.take_dismissed(view, self._now):
+        found = [] if view is None else self._holding.take_dismissed(view, self._now)
+        for session, dismissal in found:
             if session.connection is not None:
                 words = dismissal.text or "this session was ended by an app server"
                 self._refuse(session.connection, None, ErrorCode.KICKED, words)

@@ -23,7 +23,7 @@ from presence_actors.core.guests import (
     since_in,
     slots,
 )
-from presence_actors.core.ids import NodeId, SessionId, Topic, UserId, user_topic
+from presence_actors.core.ids import ConnectionId, NodeId, SessionId, Topic, UserId, user_topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
@@ -156,8 +156,15 @@ class Holding:
         return self._begin(session, Hello(), now)
 
     def renew_carried(self, session: Session, lease_ms: int, now: Now) -> None:
-        """A request carried the session on."""
+        """A request carried the session on, from now on without a connection."""
+        session.carried = True
+        self._lingering.release(session.key)
         self._carried.renew(session.key, self._in(lease_ms, now))
+
+    def connect(self, session: Session, connection: ConnectionId) -> None:
+        """A connection carries the session on, whatever did before."""
+        session.connection, session.carried = connection, False
+        self._carried.release(session.key)
 
     def carried_of(self, topic: Topic) -> int:
         """How many sessions of a user requests carry here."""

@@ -202,6 +202,21 @@ def test_a_phoenix_client_is_told_by_closed_channels_and_does_not_rejoin() -> No
     assert alice.closed_channels == [ROOM]
 
 
+def test_a_phoenix_client_that_was_kicked_is_told_so_where_it_comes_back() -> None:
+    """Its gateway died before it could say so; the client joins at the next one by itself."""
+    world = GuestWorld()
+    alice, bob = Guest(world, "alice", [0, 1]), Guest(world, "bob", [1])
+    world.run(300)
+    alice.back_ms = 200
+    world.kill(G[0], restart_after_ms=None)
+    done(world, 1, Kick(ALICE))
+    world.run(1_000)
+    assert alice.closed_channels == [ROOM]
+    assert alice.closed == [4403]
+    world.run(ALL_OVER_MS)
+    assert bob.there() == {"bob": 1}
+
+
 def test_an_app_server_chooses_for_a_user() -> None:
     """As the user could: it holds on all devices, and until it ends or is taken back."""
     world = small_world()

@@ -10,7 +10,7 @@ from presence_actors.core.effects import Acted, GatewayEffect
 from presence_actors.core.events import ActRequested
 from presence_actors.core.ids import Namespace, RequestId, SessionId, UserId
 from presence_actors.core.instants import WallMs
-from presence_actors.core.limits import ACTS_WAITING_MAX, CARRIED_PER_USER_MAX
+from presence_actors.core.limits import ACTS_WAITING_MAX, CARRIED_PER_USER_MAX, RESUME_MAX
 from presence_actors.core.values import LeaveReason, decode_end, decode_entry, decode_intent
 from presence_actors.core.vocabulary import ErrorCode, Intent
 from tests.unit.core.building import LOBBY, WALL
@@ -182,3 +182,19 @@ def test_acts_that_wait_for_a_replica_have_a_limit(act: Act) -> None:
     for number in range(ACTS_WAITING_MAX):
         asks(stage, act, request=number)
     assert refusal(asks(stage, act, request=ACTS_WAITING_MAX)) is ErrorCode.UNAVAILABLE
+
+
+def test_a_connection_takes_over_a_session_that_posts_carried() -> None:
+    """A client may name any session of its user; the lease must not end it under the connection."""
+    stage = Stage()
+    asks(stage, posts(lease_ms=5_000))
+    stage.ticks()
+    connection = stage.enters(session=DOOR, resume=RESUME_MAX)
+    assert refusal(asks(stage, posts(), request=2)) is ErrorCode.FORBIDDEN
+    stage.passes(6_000)
+    assert stage.replica.rows[OWN_DOOR].live
+    stage.loses(connection)
+    (answer,) = acted(asks(stage, posts(), request=3) + stage.ticks())
+    assert answer.refusal is None
+    stage.passes(KNOBS.grace_connection_ms + 1_000)
+    assert stage.replica.rows[OWN_DOOR].live
