@@ -143,6 +143,19 @@ def test_a_kick_of_one_session_by_its_ref_leaves_the_others() -> None:
     assert in_room(watcher) == ["alice"]
 
 
+def test_a_kick_means_a_session_that_a_faster_clock_began_in_our_future() -> None:
+    """The gateway of alice is ahead of the one that is asked, within the bound."""
+    world = small_world()
+    world.set_clock(G[1], ahead_ms=KNOBS.drift_ms_max - 100)
+    watcher = watch(world, [0])
+    alice = arrive(world, "alice", [1])
+    until = done(world, 0, Kick(ALICE))
+    world.run(200)
+    assert until > world.now_at(G[0]).wall
+    assert [code for code, _ in ended(alice)] == [4403]
+    assert in_room(watcher) == []
+
+
 def test_a_kick_survives_the_death_of_the_replica_that_took_it() -> None:
     """The holder's gateway was cut off from it; another replica has the kick by then.
 

@@ -34,6 +34,9 @@ class Receiver:
         self.is_up = True
         #: Whether its answers get lost.
         self.is_mute = False
+        #: Workers whose next notice it does not take, and how long its answers take to others.
+        self.refused_once: list[NodeName] = []
+        self.round_trips_ms: dict[NodeName, int] = {}
 
     def told(self) -> list[tuple[str, str]]:
         """(user, status) of all that it took, without doubles."""
@@ -88,11 +91,15 @@ class NoticeWorld(World):
 
     def _carry(self, process: Process, notify: Notify) -> None:
         receiver = self.receiver
-        if receiver.is_up:
+        taken = receiver.is_up and process.name not in receiver.refused_once
+        if taken:
             receiver.heard.append((process.name, notify))
-        answer = NoticeAnswered(notify.shard, notify.id, taken=receiver.is_up, reason="503")
+        elif receiver.is_up:
+            receiver.refused_once.remove(process.name)
+        answer = NoticeAnswered(notify.shard, notify.id, taken=taken, reason="503")
         if not receiver.is_mute:
-            due = Instant(self.instant + ROUND_TRIP_MS)
+            round_trip_ms = receiver.round_trips_ms.get(process.name, ROUND_TRIP_MS)
+            due = Instant(self.instant + round_trip_ms)
             self.at(due, lambda: self._post(process, answer))
 
 
@@ -194,6 +201,33 @@ def test_two_that_speak_at_once_use_one_id_and_end_with_the_truth() -> None:
     doubles = len(world.receiver.heard) - len(world.receiver.told())
     assert doubles <= 1
     assert agree(world)
+
+
+def test_what_two_told_under_one_number_is_told_once_more() -> None:
+    """Each side chose for alice. What holds was heard first, and its record came last.
+
+    ```
+    w0 g0   dnd --refused-- again ------> heard          its record is the older one
+      X (cut)                                     heal -- away is told again
+    w1 g1      away --> heard                ... recorded
+    ```
+    """
+    world = NoticeWorld()
+    place(world, {0: 0, 1: 1})
+    desk, phone = arrive(world, "alice", [0]), arrive(world, "alice", [1], device="mobile")
+    world.run(DEBOUNCE_MS + 300)
+    world.cut([W[0], G[0]], [W[1], G[1]])
+    world.run(KNOBS.peer_silence_ms + 200)
+    world.receiver.refused_once.append(W[0])
+    world.receiver.round_trips_ms[W[1]] = 2_500
+    asks(world, desk, Intent(id=1, status="dnd"))
+    asks(world, phone, Intent(id=1, status="away"))
+    world.run(5_000)
+    both = [(name, notify.status, notify.number) for name, notify in world.receiver.heard[-2:]]
+    assert both == [(W[1], "away", 2), (W[0], "dnd", 2)]
+    world.heal()
+    world.run(3_000)
+    assert world.receiver.believes() == {"alice": "away"}
 
 
 def test_a_user_who_cannot_be_heard_of_is_not_told_to_be_gone() -> None:
