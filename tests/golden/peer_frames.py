@@ -3,7 +3,8 @@
 from typing import Final
 
 from crdt import Delta, KeyHasher, LWWMap, Origin, PackedDelta, Row, Rows, Stamp, VersionVector
-from presence_actors.core.ids import NodeId, ShardId, Topic, ZoneId, name_of
+from presence_actors.core.dismissals import dismissal_row
+from presence_actors.core.ids import NodeId, ShardId, Topic, UserId, ZoneId, name_of
 from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import (
     DURABLE,
@@ -26,6 +27,7 @@ from presence_actors.core.messages import (
     Worker,
     ZoneReport,
 )
+from presence_actors.core.values import LeaveReason
 
 WORKER: Final = NodeId("a/w0/019abc0000000123456789abcdef")
 OTHER: Final = NodeId("a/w1/019abc0000010123456789abcdef")
@@ -121,6 +123,33 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             ack=4,
             body=Operations(
                 rows=Rows.of([UNSTAMPED]), durable=Rows.empty(), watch=[LOBBY], unwatch=[]
+            ),
+        )
+    ],
+    "segment-dismissals": [
+        Segment(
+            shard=SHARD,
+            sender=GATEWAY,
+            receiver=WORKER,
+            number=1,
+            sequence=6,
+            ack=4,
+            body=Operations(
+                rows=Rows.empty(),
+                durable=Rows.empty(),
+                watch=[],
+                unwatch=[],
+                dismissals=Rows.of(
+                    [
+                        dismissal_row(
+                            Topic("default/user:alice"),
+                            UserId("alice"),
+                            reason=LeaveReason.KICKED,
+                            until=WallMs(1_764_000_000_000),
+                            text="spam",
+                        )
+                    ]
+                ),
             ),
         )
     ],
