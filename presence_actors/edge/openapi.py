@@ -94,6 +94,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     #: Parameters behind the question mark: name, what it means, and whether it must be there.
     query: tuple[tuple[str, str, bool], ...] = ()
     body: type | None = None
+    #: The media type of a body that has no schema here.
+    takes: str = ""
     answers: dict[int, tuple[str, Body]]
 
 
@@ -113,6 +115,7 @@ _NEWS: Final = (
 )
 _READ: Final = Scope.READ.value
 _OWN: Final = "the token of a user"
+_FOREIGN: Final = "Pages of this origin may not ask."
 
 
 def _answers(*statuses: int, **others: tuple[str, Body]) -> dict[int, tuple[str, Body]]:
@@ -236,9 +239,37 @@ def _acting() -> list[Operation]:
     ]
 
 
+def _speaking() -> list[Operation]:
+    """Supabase's way to say something without a socket, and what a browser asks before."""
+    found: list[Operation] = []
+    for path, summary in (
+        ("/realtime/v1/api/broadcast", "Say several things in rooms, as Supabase clients do."),
+        ("/realtime/v1/api/broadcast/{topic}/events/{event}", "Say one thing in a room."),
+    ):
+        found += [
+            Operation(
+                method="post",
+                path=path,
+                summary=summary,
+                scope=_OWN,
+                takes="*/*",
+                answers=_answers(
+                    400, 401, 413, 429, s202=("It was said.", None), s403=(_FOREIGN, Failure)
+                ),
+            ),
+            Operation(
+                method="options",
+                path=path,
+                summary="Whether a page of another origin may ask.",
+                answers=_answers(s204=("It may.", None), s403=(_FOREIGN, Failure)),
+            ),
+        ]
+    return found
+
+
 def _open() -> list[Operation]:
     upgraded = ("The socket; docs/protocol.md says what is spoken.", None)
-    no_socket = ("This page may not open a socket.", Failure)
+    no_socket = (_FOREIGN, Failure)
     full = ("No room now, or this gateway is being emptied.", Failure)
     plain = ("No upgrade was asked for.", Failure)
     missing = ("There is no such file.", Failure)
@@ -287,6 +318,18 @@ def _open() -> list[Operation]:
         ),
         Operation(
             method="get",
+            path="/realtime/v1/websocket",
+            summary="The WebSocket of Supabase clients.",
+            query=(
+                ("vsn", "1.0.0 or 2.0.0.", False),
+                ("apikey", "The token of the user.", False),
+            ),
+            answers=_answers(
+                s101=upgraded, s403=("No token of ours.", Failure), s426=plain, s503=full
+            ),
+        ),
+        Operation(
+            method="get",
             path="/",
             summary="A page for people that shows who is here.",
             answers=_answers(s200=("The page.", "text/html")),
@@ -302,7 +345,7 @@ def _open() -> list[Operation]:
 
 def operations() -> list[Operation]:
     """All that may be asked of this server."""
-    return [*_reading(), *_acting(), *_open()]
+    return [*_reading(), *_acting(), *_speaking(), *_open()]
 
 
 def document() -> dict[str, object]:
@@ -355,6 +398,8 @@ def _spelt(operation: Operation) -> dict[str, object]:
     if operation.scope:
         # Schemes of this kind have no scopes in OpenAPI 3.1, but may list roles.
         spelt["security"] = [{"bearer": [] if operation.scope == _OWN else [operation.scope]}]
+    if operation.takes:
+        spelt["requestBody"] = {"required": True, "content": {operation.takes: {}}}
     if operation.body is not None:
         spelt["requestBody"] = {
             "required": True,

@@ -10,7 +10,7 @@ import aiohttp
 import jsonschema
 import pytest
 
-from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX
+from presence_actors.core.limits import BROADCASTS_PER_SECOND_MAX, CLIENT_FRAME_BYTES_MAX
 from presence_actors.core.policy import Scope
 from presence_actors.core.vocabulary import Err, ErrorCode, Hello, Intent, Set
 from presence_actors.edge.limits import EdgeLimits
@@ -27,6 +27,14 @@ ALL = mint("shop", key=KEY, scopes=list(Scope))
 NONE = mint("alice", key=KEY)
 WRONG = "no token of ours"
 BIG = b" " * (CLIENT_FRAME_BYTES_MAX + 1)
+
+#: More requests than anybody may make at once.
+MANY = 40 + 2 * BROADCASTS_PER_SECOND_MAX
+BROADCAST = "/realtime/v1/api/broadcast/{topic}/events/{event}"
+SAID_AT_LENGTH = {
+    "messages": [{"topic": "lobby", "event": "wave", "payload": {"a": "x" * 70_000}}],
+}
+SAID = {"messages": [{"topic": "lobby", "event": "wave", "payload": {}}]}
 
 #: {(method, path): an address that is fine, and a body that is}
 FINE: dict[tuple[str, str], tuple[str, object]] = {
@@ -50,6 +58,11 @@ FINE: dict[tuple[str, str], tuple[str, object]] = {
     ("get", "/readyz"): ("/readyz", None),
     ("get", "/ws"): ("/ws", None),
     ("get", "/socket/websocket"): ("/socket/websocket?vsn=2.0.0", None),
+    ("get", "/realtime/v1/websocket"): ("/realtime/v1/websocket?vsn=2.0.0", None),
+    ("post", "/realtime/v1/api/broadcast"): ("/realtime/v1/api/broadcast", SAID),
+    ("options", "/realtime/v1/api/broadcast"): ("/realtime/v1/api/broadcast", None),
+    ("post", BROADCAST): ("/realtime/v1/api/broadcast/lobby/events/wave", {"a": 1}),
+    ("options", BROADCAST): ("/realtime/v1/api/broadcast/lobby/events/wave", None),
     ("get", "/"): ("/", None),
     ("get", "/static/{name}"): ("/static/style.css", None),
 }
@@ -58,6 +71,8 @@ BAD = {
     ("get", "/v1/users"): "/v1/users",
     ("get", "/v1/events"): "/v1/events",
     ("get", "/static/{name}"): "/static/nothing",
+    ("post", BROADCAST): "/realtime/v1/api/broadcast/user:x/events/wave",
+    ("post", "/realtime/v1/api/broadcast"): "/realtime/v1/api/broadcast",
 }
 UPGRADE = {
     "Connection": "Upgrade",
@@ -66,7 +81,8 @@ UPGRADE = {
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
 }
-SOCKETS = ("/ws", "/socket/websocket")
+SOCKETS = ("/ws", "/socket/websocket", "/realtime/v1/websocket")
+FOREIGN = {"Origin": "https://evil.example"}
 #: Where an answer may be too old.
 STALE = ("/v1/topics/{topic}", "/v1/users")
 
@@ -176,18 +192,23 @@ def _asked(method: str, path: str, status: int) -> tuple[str, object, str, dict[
     headers: dict[int, dict[str, str]] = {304: {"If-None-Match": "*"}}
     if path == "/v1/heartbeat":
         bodies[403] = {"session": "door", "rooms": {"user:x": {}}}
+    elif path.startswith("/realtime/v1/api"):
+        headers[403] = FOREIGN
+        bodies[400], bodies[413] = b"{", SAID_AT_LENGTH
     elif not is_socket:
         tokens[403] = NONE
     if is_socket:
         headers = {
             101: UPGRADE,
             400: {**UPGRADE, "Sec-WebSocket-Protocol": "other"},
-            403: {**UPGRADE, "Origin": "https://evil.example"},
+            403: {**UPGRADE, **FOREIGN},
             503: UPGRADE,
         }
     found = urls.get(status, url)
     if path == "/socket/websocket":
         found += f"&token={ALL}"
+    if path == "/realtime/v1/websocket":
+        found += f"&apikey={ALL}"
     return found, bodies.get(status, body), tokens.get(status, ALL), headers.get(status, {})
 
 
@@ -202,9 +223,10 @@ async def _provoke(gateway: Gateway, method: str, path: str, status: int) -> tup
             gateway.driver.drain("as the test has it")
         elif machine.ready and not machine.stale:
             gateway.driver.host.close()
-    for _ in range(40 if status == 429 else 0):
-        if (await ask(method, url, body))[0] == 429:
-            break
+    for _ in range(MANY if status == 429 else 0):
+        answer = await ask(method, url, body)
+        if answer[0] == status:
+            return answer
     return await ask(method, url, body, token=token, **headers)
 
 

@@ -433,3 +433,15 @@ def test_the_document_shows_golden_frames() -> None:
     }
     assert shown
     assert shown <= frames
+
+
+# --- kicks --------------------------------------------------------------------------------------
+
+
+def test_a_kick_closes_every_channel_for_good() -> None:
+    """By `phx_close`, after which its state is `closed` and nothing joins it again by itself."""
+    alice = joined()
+    assert alice.hear(Err(code=ErrorCode.KICKED, message="spam")) == [
+        ["1", "1", LOBBY, "phx_close", {}]
+    ]
+    assert alice.hear(snap(entry("bob"))) == []
