@@ -63,6 +63,16 @@ class Readiness(msgspec.Struct, frozen=True):
     machine: dict[str, object]
 
 
+class Polled(msgspec.Struct, frozen=True):
+    """What a Phoenix client is told that polls; its status stands here, as in Phoenix."""
+
+    status: int
+    #: Of the client's session.
+    token: str | None = None
+    #: Frames.
+    messages: list[str] = []
+
+
 class Edge(msgspec.Struct, frozen=True):
     """Connections, and what happened to them."""
 
@@ -239,6 +249,34 @@ def _acting() -> list[Operation]:
     ]
 
 
+def _polling() -> list[Operation]:
+    """Phoenix's way without a socket."""
+    path, foreign = "/socket/longpoll", (_FOREIGN, Failure)
+    return [
+        Operation(
+            method="get",
+            path=path,
+            summary="Begin a session of a Phoenix client that polls, or poll.",
+            query=(("vsn", "1.0.0 or 2.0.0.", False), ("token", "Of the session, or user.", False)),
+            answers=_answers(s200=("What there is to say.", Polled), s403=foreign),
+        ),
+        Operation(
+            method="post",
+            path=path,
+            summary="Frames of such a client, one in a line.",
+            query=(("token", "Of the session.", False),),
+            takes="application/x-ndjson",
+            answers=_answers(413, s200=("Whether they were taken.", Polled), s403=foreign),
+        ),
+        Operation(
+            method="options",
+            path=path,
+            summary="Whether a page of another origin may ask.",
+            answers=_answers(s204=("It may.", None), s403=foreign),
+        ),
+    ]
+
+
 def _speaking() -> list[Operation]:
     """Supabase's way to say something without a socket, and what a browser asks before."""
     found: list[Operation] = []
@@ -345,7 +383,7 @@ def _open() -> list[Operation]:
 
 def operations() -> list[Operation]:
     """All that may be asked of this server."""
-    return [*_reading(), *_acting(), *_speaking(), *_open()]
+    return [*_reading(), *_acting(), *_polling(), *_speaking(), *_open()]
 
 
 def document() -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,6 +31,7 @@ BIG = b" " * (CLIENT_FRAME_BYTES_MAX + 1)
 
 #: More requests than anybody may make at once.
 MANY = 40 + 2 * BROADCASTS_PER_SECOND_MAX
+POLL = "/socket/longpoll"
 BROADCAST = "/realtime/v1/api/broadcast/{topic}/events/{event}"
 SAID_AT_LENGTH = {
     "messages": [{"topic": "lobby", "event": "wave", "payload": {"a": "x" * 70_000}}],
@@ -63,6 +65,9 @@ FINE: dict[tuple[str, str], tuple[str, object]] = {
     ("options", "/realtime/v1/api/broadcast"): ("/realtime/v1/api/broadcast", None),
     ("post", BROADCAST): ("/realtime/v1/api/broadcast/lobby/events/wave", {"a": 1}),
     ("options", BROADCAST): ("/realtime/v1/api/broadcast/lobby/events/wave", None),
+    ("get", POLL): (POLL + "?vsn=2.0.0", None),
+    ("post", POLL): (POLL, None),
+    ("options", POLL): (POLL, None),
     ("get", "/"): ("/", None),
     ("get", "/static/{name}"): ("/static/style.css", None),
 }
@@ -95,7 +100,8 @@ def asker(gateway: Gateway) -> Ask:
     async def ask(
         method: str, url: str, body: object = None, *, token: str | None = ALL, **headers: str
     ) -> tuple[int, str, bytes]:
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = None if body is None else io.BytesIO(text)
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             names["Authorization"] = f"Bearer {token}"
@@ -192,6 +198,8 @@ def _asked(method: str, path: str, status: int) -> tuple[str, object, str, dict[
     headers: dict[int, dict[str, str]] = {304: {"If-None-Match": "*"}}
     if path == "/v1/heartbeat":
         bodies[403] = {"session": "door", "rooms": {"user:x": {}}}
+    elif path == POLL:
+        headers[403], bodies[413] = FOREIGN, 22 * BIG[:50_000]
     elif path.startswith("/realtime/v1/api"):
         headers[403] = FOREIGN
         bodies[400], bodies[413] = b"{", SAID_AT_LENGTH
