@@ -11,7 +11,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -41,7 +41,6 @@ from presence_actors.core.events import (
     TokenRenewed,
 )
 from presence_actors.core.ids import ConnectionId, Namespace, NodeName, UserId
-from presence_actors.core.instants import Instant, Now
 from presence_actors.core.messages import PeerMessage
 from presence_actors.core.vocabulary import (
     Bye,
@@ -61,6 +60,7 @@ from presence_actors.edge.client import Client
 from presence_actors.edge.conn import Adapter, Conn, Dialog
 from presence_actors.edge.lagging import Laggards
 from presence_actors.edge.limits import EdgeLimits
+from presence_actors.edge.machine import GatewayLike, GatewayState
 from presence_actors.edge.polls import Polls
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
 from presence_actors.runtime.clock import Clock
@@ -83,31 +83,6 @@ _CLOSE_NORMAL: Final = 1000
 #: and peer links get their turn between two slices of a large fan-out.
 _FLUSHES_PER_TURN: Final = 1_000
 _PLAINLY: Final = Asked()
-
-
-class GatewayState(Protocol):
-    """What `inspect` of the machine gives: a Struct that says at least this."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether clients may be sent here."""
-        ...
-
-
-class GatewayLike(Protocol):
-    """The gateway's machine, as far as this driver knows it."""
-
-    def handle(self, event: GatewayEvent, now: Now) -> list[GatewayEffect]:
-        """Take one event; return what is to be done."""
-        ...
-
-    def deadline(self) -> Instant | None:
-        """When to wake the machine, if ever."""
-        ...
-
-    def inspect(self) -> GatewayState:
-        """Where it stands, for people."""
-        ...
 
 
 class GatewayDriver:

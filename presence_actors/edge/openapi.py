@@ -305,11 +305,43 @@ def _speaking() -> list[Operation]:
     return found
 
 
-def _open() -> list[Operation]:
-    upgraded = ("The socket; docs/protocol.md says what is spoken.", None)
-    no_socket = (_FOREIGN, Failure)
+def _sockets() -> list[Operation]:
+    upgraded = ("The socket; docs/protocol.md and others say what is spoken.", None)
     full = ("No room now, or this gateway is being emptied.", Failure)
     plain = ("No upgrade was asked for.", Failure)
+    found = [
+        Operation(
+            method="get",
+            path="/ws",
+            summary="The WebSocket of native clients.",
+            answers=_answers(
+                s101=upgraded,
+                s400=("No subprotocol of ours is offered.", Failure),
+                s403=(_FOREIGN, Failure),
+                s426=plain,
+                s503=full,
+            ),
+        )
+    ]
+    for path, whose, token in (
+        ("/socket/websocket", "Phoenix", "token"),
+        ("/realtime/v1/websocket", "Supabase", "apikey"),
+    ):
+        query = (("vsn", "1.0.0 or 2.0.0.", False), (token, "The token of the user.", False))
+        refused = ("No token of ours, or pages of this origin may not ask.", Failure)
+        found.append(
+            Operation(
+                method="get",
+                path=path,
+                summary=f"The WebSocket of {whose} clients.",
+                query=query,
+                answers=_answers(s101=upgraded, s403=refused, s426=plain, s503=full),
+            )
+        )
+    return found
+
+
+def _open() -> list[Operation]:
     missing = ("There is no such file.", Failure)
     return [
         Operation(
@@ -332,42 +364,6 @@ def _open() -> list[Operation]:
         ),
         Operation(
             method="get",
-            path="/ws",
-            summary="The WebSocket of native clients.",
-            answers=_answers(
-                s101=upgraded,
-                s400=("No subprotocol of ours is offered.", Failure),
-                s403=no_socket,
-                s426=plain,
-                s503=full,
-            ),
-        ),
-        Operation(
-            method="get",
-            path="/socket/websocket",
-            summary="The WebSocket of Phoenix clients.",
-            query=(
-                ("vsn", "1.0.0 or 2.0.0.", False),
-                ("token", "Of the user.", False),
-            ),
-            answers=_answers(
-                s101=upgraded, s403=("No token of ours.", Failure), s426=plain, s503=full
-            ),
-        ),
-        Operation(
-            method="get",
-            path="/realtime/v1/websocket",
-            summary="The WebSocket of Supabase clients.",
-            query=(
-                ("vsn", "1.0.0 or 2.0.0.", False),
-                ("apikey", "The token of the user.", False),
-            ),
-            answers=_answers(
-                s101=upgraded, s403=("No token of ours.", Failure), s426=plain, s503=full
-            ),
-        ),
-        Operation(
-            method="get",
             path="/",
             summary="A page for people that shows who is here.",
             answers=_answers(s200=("The page.", "text/html")),
@@ -383,7 +379,7 @@ def _open() -> list[Operation]:
 
 def operations() -> list[Operation]:
     """All that may be asked of this server."""
-    return [*_reading(), *_acting(), *_polling(), *_speaking(), *_open()]
+    return [*_reading(), *_acting(), *_sockets(), *_polling(), *_speaking(), *_open()]
 
 
 def document() -> dict[str, object]:
