@@ -161,6 +161,9 @@ def test_a_taken_port_is_named_and_nothing_is_started(operator: Operator) -> Non
         (("--faults", "--link-host", "10.0.0.1"), r"faults = True: only where .* loopback"),
         (("--origin", "nonsense"), r"nonsense"),
         (("--jwt-key-file", "/nowhere/key"), r"/nowhere/key cannot be read"),
+        (("--webhook", "app.example"), r"webhook = 'app.example': must be an address"),
+        (("--webhook", "http://127.0.0.1:1/"), r"webhook = .*: needs --webhook-key-file"),
+        (("--webhook-key-file", "/nowhere/hook"), r"/nowhere/hook cannot be read"),
     ],
 )
 def test_a_bad_option_is_refused_in_one_line(
