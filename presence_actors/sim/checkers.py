@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from presence_actors.sim import end_checks, reader_checks, replica_checks
+from presence_actors.sim import cost_checks, end_checks, reader_checks, replica_checks
 from presence_actors.sim.reader_checks import ReaderMemory
 from presence_actors.sim.replica_checks import ReplicaMemory
 from presence_actors.sim.scene import Scene
@@ -28,8 +28,9 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "I7-9": ("I7", "I8", "I9"),
     "I10": ("I10",),
     "I11-13": ("I11", "I13"),
-    "I16-17": ("I16",),
-    "I21-23": ("I22", "I23"),
+    "I14-15": ("I14",),
+    "I16-17": ("I16", "I17"),
+    "I21-23": ("I21", "I23"),
 }
 
 _WRONG_MAX: Final = 5
@@ -78,6 +79,7 @@ class Checkers:
             [
                 *((name, partial(check, scene, replicas)) for name, check in at_replicas),
                 *((name, partial(check, scene, readers)) for name, check in at_readers),
+                ("I14", partial(cost_checks.i14_ends_are_forgotten, scene)),
             ]
         )
         reader_checks.note_news(scene, readers)
@@ -95,8 +97,14 @@ class Checkers:
             ("I18", end_checks.i18_the_invisible_are_hidden),
             ("I7", end_checks.i7_everybody_sees_who_is_there),
             ("I16", end_checks.i16_nothing_waits),
+            ("I14", cost_checks.i14_nothing_is_kept_for_who_is_gone),
         ]
-        return self._first([(name, partial(check, self.scene)) for name, check in checks])
+        at_end = [(name, partial(check, self.scene)) for name, check in checks]
+        meter = self.scene.world.network.meter
+        if meter is not None:
+            at_end.append(("I17", partial(cost_checks.i17_a_repair_costs_what_differs, meter)))
+            at_end.append(("I21", partial(cost_checks.i21_the_storm_is_over, self.scene, meter)))
+        return self._first(at_end)
 
     def _first(self, checks: Iterable[tuple[str, Callable[[], Iterator[str]]]]) -> Violation | None:
         for name, check in checks:

@@ -24,6 +24,7 @@ from presence_actors.core.ids import NodeName
 from presence_actors.core.instants import Instant
 from presence_actors.core.messages import PeerMessage
 from presence_actors.errors import InvariantBroken
+from presence_actors.sim.meter import Meter
 from presence_actors.wire.peer import decode_frame, encode_frame
 
 __all__ = [
@@ -111,6 +112,11 @@ class Frame:
         self._data = encode_frame(messages) if sample else None
 
     @property
+    def messages(self) -> list[PeerMessage]:
+        """What is in it, as it was sent."""
+        return self._messages
+
+    @property
     def trace(self) -> bytes | int:
         """What the trace notes of it: its bytes, or how many messages it has."""
         return len(self._messages) if self._data is None else self._data
@@ -147,6 +153,8 @@ class Network:
         self._arrival: dict[Pair, Instant] = {}
         #: What may happen to frames on every link.
         self.faults = Faults()
+        #: Hears of every frame that is sent and not held.
+        self.meter: Meter | None = None
 
     # What is the matter.
 
@@ -215,6 +223,8 @@ class Network:
         self, sender: NodeName, receiver: NodeName, now: Instant, frame: Frame
     ) -> list[Instant]:
         """When a frame that is sent now arrives: once, unless something happens to it."""
+        if self.meter is not None:
+            self.meter.note(now, sender, receiver, frame.messages)
         pair = (sender, receiver)
         latency = _LATENCY_MS + int(self._random.random() * _JITTER_MS)
         matters = self._impaired.get(pair, ())

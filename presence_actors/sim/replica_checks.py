@@ -39,8 +39,11 @@ def canonical(source: LWWMap, *, cut_ms: int) -> list[Row]:
 
 
 def cut_ms(scene: Scene) -> int:
-    """Ends that are older may be gone at one replica and not yet at another."""
-    return scene.world.now.wall - scene.plan.retention_ms // 2
+    """Ends that are older may be gone at one replica and not yet at another.
+
+    All of the horizon: they are kept for longer, by more than any two clocks differ.
+    """
+    return scene.world.now.wall - scene.plan.knobs.horizon_ms
 
 
 def i1_equal_vectors_mean_equal_rows(scene: Scene, _memory: ReplicaMemory) -> Iterator[str]:

@@ -18,6 +18,7 @@ import msgspec
 from presence_actors.errors import InvariantBroken
 from presence_actors.sim.checkers import COLUMNS, Checkers, Violation
 from presence_actors.sim.history import History
+from presence_actors.sim.meter import Meter
 from presence_actors.sim.nemesis import Nemesis
 from presence_actors.sim.network import Cut
 from presence_actors.sim.plan import Plan, matrix_rows
@@ -117,6 +118,8 @@ class Run:
         self.nemesis.heal()
         self.world.network.heal()
         self.world.relink(*self.plan.hosts)
+        meter = self.world.network.meter = Meter(frozenset(self.plan.core))
+        meter.note_held(self.scene.replicas(core=True))
 
     def _heal(self) -> None:
         world, plan = self.world, self.plan

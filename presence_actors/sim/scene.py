@@ -57,6 +57,8 @@ class Scene:
     weather: Weather = field(default_factory=Weather)
     #: When the healed core began to be on its own; None before.
     healed_ms: int | None = None
+    #: How often it was looked at.
+    steps: int = 0
     #: {(gateway, worker): when they heard each other last after having been parted}.
     _joined_ms: dict[tuple[NodeName, NodeName], int] = field(default_factory=dict)
     #: {(life of a worker, shard): since when it has not caught up}.
@@ -157,6 +159,7 @@ class Scene:
     def look(self) -> None:
         """Takes note of how things stand now; once a step, before any checker."""
         now = self.now_ms
+        self.steps += 1
         self.history.settle(now)
         well = self._all_well()
         if self.nemesis.active or not well:
