@@ -115,7 +115,7 @@ class Bench:
     def keys(self, count: int) -> tuple[Any, Any]:
         """Rows of our map, each once, and their keys."""
         rows = self.load.rng.choice(self.n, count, replace=False) + 1
-        return rows, self.ours.columns.entries.table.keys.take(rows, axis=0)
+        return rows, self.ours.columns.entries.table.keys_of(rows)
 
     def bootstrap(self) -> None:
         """An empty replica takes a full state; then both are full."""

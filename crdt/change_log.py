@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from crdt.records import passes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -124,10 +126,19 @@ class ChangeLog:
             new_count = int(np.count_nonzero(self._positions.take(rows) == _NOWHERE))
         if self._length + count > len(self._rows):
             self._close()
-        fresh = np.arange(self._position + 1, self._position + count + 1, dtype=np.uint64)
-        self._positions[rows] = fresh
-        if not np.array_equal(self._positions.take(rows), fresh):
-            return False
+        first = self._position + 1
+        fresh = np.arange(first, first + count, dtype=np.uint64)
+        for part in passes(count):
+            places, positions = rows[part], fresh[part]
+            if part.start:
+                # What an earlier pass has noted is not less than the first of these.
+                held = self._positions.take(places, mode="clip")
+                held -= np.uint64(first)
+                if (held < count).any():
+                    return False
+            self._positions[places] = positions
+            if not np.array_equal(self._positions.take(places, mode="clip"), positions):
+                return False
         self._rows[self._length : self._length + count] = rows
         self._length += count
         self._position += count

@@ -15,7 +15,7 @@ from crdt.changes import Merged
 from crdt.entries import Entries
 from crdt.errors import BaseNotSeen, CrdtError, KeysUnknown, SecretDiffers, StampTooFar
 from crdt.hlc import Origin, Stamp, stamp_wall
-from crdt.merging import carry_out, plan, put_statuses, require_origins, seen_of
+from crdt.merging import carry_out, plan, require_origins, seen_of
 from crdt.packed_rows import PackedDelta, PackedRows
 from crdt.rows import REMOVED
 from crdt.version_vector import VersionVector
@@ -340,9 +340,7 @@ class ColumnarMap:
             kept = np.array(sorted(last.values()), dtype=np.int64)
             rows, statuses, stamps = rows.take(kept), statuses.take(kept), stamps.take(kept)
             entries.log.append(rows, new_count=0)
-        table.stamps[rows] = stamps
-        table.origins[rows] = entries.origins.number(origin)
-        put_statuses(entries, rows, statuses)
+        entries.put_statuses(rows, stamps, entries.origins.number(origin), statuses)
         self.advance(VersionVector({origin: Stamp(first_stamp + count - 1)}), _NO_ROWS, start)
         return rows
 
@@ -353,7 +351,7 @@ class ColumnarMap:
         rows = np.sort(np.array(self.entries.holder_rows(holder), dtype=np.int64))
         removed = np.full(len(rows), REMOVED, dtype=np.uint8)
         rows = self.write(rows, removed, origin=origin, first_stamp=first_stamp)
-        self.entries.put_holders(rows, np.zeros(len(rows), dtype=np.uint32))
+        self.entries.put_holders(rows, np.zeros(len(rows), dtype=np.int64))
         values = np.full(len(rows), value, dtype=np.object_) if value else None
         self.entries.table.set_values(rows, values)
         return rows
@@ -395,10 +393,8 @@ class ColumnarMap:
         See `crdt.horizon` for when that is safe.  ``limit`` bounds the pause.
         """
         table = self.entries.table
-        old = table.stamps[: table.end] < np.uint64(before)
-        old &= table.statuses[: table.end] == REMOVED
-        old &= table.origins[: table.end] > 0
-        rows = np.flatnonzero(old)[:limit]
+        ended = table.ended_rows()
+        rows = ended[table.stamps.take(ended) < np.uint64(before)][:limit]
         self.entries.drop(rows)
         return len(rows)
 

@@ -17,7 +17,8 @@ from crdt.hlc import Origin, Stamp
 from crdt.key_index import KeyIndex
 from crdt.names import Names
 from crdt.packed_rows import PackedRows
-from crdt.row_table import RowTable
+from crdt.records import passes
+from crdt.row_table import HEAD_WORDS, HOLDER_SHIFT, ORIGIN_SHIFT, STAMP_WORD, RowTable
 from crdt.rows import REMOVED, Key, Row, Rows
 from crdt.topic_index import TopicIndex
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 ORIGINS_MAX: Final = (1 << 16) - 1
 #: Births are positions of the log >> this, rounded up: an entry is never older than it says.
 BIRTH_SHIFT: Final = 10
+_HOLDER_MASK: Final = np.uint64((1 << 64) - (1 << HOLDER_SHIFT))
+_STATUS_MASK: Final = np.uint64((1 << 8) - 1)
 #: As few rows as this are read one by one: a gather costs a microsecond whatever it brings.
 _FEW: Final = 64
 
@@ -65,7 +68,7 @@ class Entries:
         self.origins = Names[Origin](Origin(""))
         self.holders = Names[str]("")
         self.live_count = 0
-        self._index = KeyIndex(self.table.keys, capacity=capacity)
+        self._index = KeyIndex(self.table.heads, words=STAMP_WORD, capacity=capacity)
         self._topics = TopicIndex(rows=rows * 5 // 4)
         self._by_holder = GroupIndex(rows=rows * 11 // 8, groups=16)
 
@@ -81,7 +84,7 @@ class Entries:
     def reserve(self, count: int) -> None:
         """Make room for ``count`` rows more."""
         if self.table.reserve(count):
-            self._index.use(self.table.keys)
+            self._index.use(self.table.heads)
         # By what is needed, not by what the table has room for: then they do not all grow in the
         # same call, since they began at different sizes.
         rows = self.table.end + count
@@ -97,6 +100,13 @@ class Entries:
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The row of each hashed key; 0 where there is none."""
         return self._index.find(keys)
+
+    def look_up(
+        self, keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
+        """As `find`, with the stamp and the epoch held of each; zeros where there is none."""
+        rows, (stamps, epochs) = self._index.find_records(keys)
+        return rows, stamps, epochs
 
     def find_words(self, words: Words) -> int:
         """The row of a hashed key; 0 if there is none."""
@@ -218,7 +228,7 @@ class Entries:
                 ids = table.ids.take(rows)
                 ids[~strange] = None
         return PackedRows(
-            keys=table.keys.take(rows, axis=0),
+            keys=table.keys_of(rows),
             stamps=table.stamps.take(rows),
             origins=origins,
             origin_of=origin_of,
@@ -277,7 +287,8 @@ class Entries:
         self.reserve(1)
         table = self.table
         row = table.take_one()
-        table.key_at[2 * row], table.key_at[2 * row + 1] = words
+        place = HEAD_WORDS * row
+        table.head_at[place], table.head_at[place + 1] = words
         self._index.insert_one(words[1], row)
         table.topics[row] = self._topics.add_one(row, words[0])
         self.note_birth(row, 1)
@@ -292,7 +303,7 @@ class Entries:
         self.reserve(count)
         table = self.table
         rows = table.take(count)
-        table.keys.view(np.complex128).reshape(-1)[rows] = keys.view(np.complex128).reshape(-1)
+        table.put_keys(rows, keys)
         self._index.insert(keys, rows)
         table.topics[rows] = self._topics.add(rows, np.ascontiguousarray(keys[:, 0]))
         self.note_birth(rows, count)
@@ -304,9 +315,68 @@ class Entries:
         """The next ``count`` positions are those of these rows, and nobody has them yet."""
         self.table.births[rows] = (self.log.position + count >> BIRTH_SHIFT) + 1
 
-    def put_holders(self, rows: NDArray[np.int64], holders: NDArray[np.uint32]) -> None:
+    def put(
+        self,
+        rows: NDArray[np.int64],
+        stamps: NDArray[np.uint64],
+        epochs: NDArray[np.uint64],
+        marks: NDArray[np.uint64],
+    ) -> None:
+        """Store versions of rows, each once: who holds them, whether they live."""
+        table = self.table
+        held = np.empty(len(rows), dtype=np.uint64)
+        for part in passes(len(rows)):
+            places = rows[part]
+            table.put_versions(places, stamps[part], epochs[part])
+            table.marks.take(places, mode="clip", out=held[part])
+            table.marks[places] = marks[part]
+        self._count_live(rows, held, marks)
+        self._change_holders(
+            rows,
+            (held >> np.uint64(HOLDER_SHIFT)).view(np.int64),
+            (marks >> np.uint64(HOLDER_SHIFT)).view(np.int64),
+        )
+
+    def put_statuses(
+        self,
+        rows: NDArray[np.int64],
+        stamps: NDArray[np.uint64],
+        origin: int,
+        statuses: NDArray[np.uint8],
+    ) -> None:
+        """Store statuses of rows, each once, and who stamped them."""
+        table = self.table
+        held = np.empty(len(rows), dtype=np.uint64)
+        marks = statuses.astype(np.uint64)
+        marks |= np.uint64(origin << ORIGIN_SHIFT)
+        for part in passes(len(rows)):
+            places = rows[part]
+            table.put_versions(places, stamps[part], None)
+            after = marks[part]
+            after |= table.marks.take(places, mode="clip", out=held[part]) & _HOLDER_MASK
+            table.marks[places] = after
+        self._count_live(rows, held, marks)
+
+    def _count_live(
+        self, rows: NDArray[np.int64], held: NDArray[np.uint64], marks: NDArray[np.uint64]
+    ) -> None:
+        """These rows had marks and have others: what follows from their statuses."""
+        live = marks & _STATUS_MASK
+        live_count = int(np.count_nonzero(live))
+        self.live_count += live_count - int(np.count_nonzero(held & _STATUS_MASK))
+        if live_count < len(rows):
+            self.table.end_leases(rows[live == REMOVED])
+
+    def put_holders(self, rows: NDArray[np.int64], holders: NDArray[np.int64]) -> None:
         """Store who holds these rows, by number."""
-        held = self.table.holders.take(rows)
+        held = self.table.holders.take(rows).astype(np.int64)
+        self.table.holders[rows] = holders
+        self._change_holders(rows, held, holders)
+
+    def _change_holders(
+        self, rows: NDArray[np.int64], held: NDArray[np.int64], holders: NDArray[np.int64]
+    ) -> None:
+        """These rows had holders and have others now."""
         changed = np.flatnonzero(held != holders)
         if not len(changed):
             return
@@ -314,13 +384,13 @@ class Entries:
         self._by_holder.reserve(groups=len(self.holders) + 1)
         left = np.flatnonzero(held)
         if len(left):
-            self._leave_holders(rows.take(left), held.take(left).astype(np.int64), keep=holders)
+            self._leave_holders(rows.take(left), held.take(left), keep=holders)
         taken = np.flatnonzero(holders)
-        self._by_holder.add(rows.take(taken), holders.take(taken).astype(np.int64))
-        self.table.holders[rows] = holders
+        if len(taken):
+            self._by_holder.add(rows.take(taken), holders.take(taken))
 
     def _leave_holders(
-        self, rows: NDArray[np.int64], groups: NDArray[np.int64], *, keep: NDArray[np.uint32]
+        self, rows: NDArray[np.int64], groups: NDArray[np.int64], *, keep: NDArray[np.int64]
     ) -> None:
         self._by_holder.remove(rows, groups)
         for number in np.setdiff1d(self._by_holder.empty_of(groups), keep).tolist():
@@ -342,10 +412,10 @@ class Entries:
         held = table.holders.take(rows).astype(np.int64)
         taken = np.flatnonzero(held)
         if len(taken):
-            nobody = np.empty(0, dtype=np.uint32)
+            nobody = np.empty(0, dtype=np.int64)
             self._leave_holders(rows.take(taken), held.take(taken), keep=nobody)
         self._topics.remove(rows, table.topics.take(rows).astype(np.int64))
-        self._index.delete(table.keys.take(rows, axis=0), rows)
+        self._index.delete(table.keys_of(rows), rows)
         self.log.discard(rows)
         table.free(rows)
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from crdt.records import passes, records_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -36,8 +38,8 @@ _BUCKETS_MIN: Final = 4
 class KeyIndex:
     """Which row holds which key.
 
-    The keys stay in a column of their owner, uint64[rows, words]; the index reads them there, and
-    is told with `use` when the column moves.
+    The keys stay in records of their owner, uint64[rows, width], of which they are the first words;
+    the index reads them there, and is told with `use` when the records move.
 
     >>> keys = np.array([[0, 0], [7, 1 << 40], [7, 2 << 40]], dtype=np.uint64)
     >>> index = KeyIndex(keys, capacity=2)
@@ -57,6 +59,7 @@ class KeyIndex:
         "_over_at",
         "_slot_at",
         "_slots",
+        "_width",
         "_words",
     )
 
@@ -64,8 +67,11 @@ class KeyIndex:
     _over_at: memoryview
     _key_at: memoryview
 
-    def __init__(self, keys: NDArray[np.uint64], *, capacity: int = 0) -> None:
-        self._words = keys.shape[1]
+    def __init__(
+        self, keys: NDArray[np.uint64], *, words: int | None = None, capacity: int = 0
+    ) -> None:
+        self._width = keys.shape[1]
+        self._words = words or self._width
         self._count = 0
         self.use(keys)
         self._allocate(_buckets_for(capacity))
@@ -93,24 +99,64 @@ class KeyIndex:
 
     def find(self, query: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The row of each key of uint64[n, words]; 0 where there is none."""
-        if len(query) < _ONE_BY_ONE:
-            return np.array([self.find_one(*key) for key in query.tolist()], dtype=np.int64)
-        last = np.ascontiguousarray(query[:, -1])
-        tags = _tags(last)
-        buckets = (last & self._mask).view(np.int64)
-        rows, going_on = self._probe(query, buckets, tags)
-        at = going_on
-        while len(going_on):
-            query = query.take(going_on, axis=0)
-            if len(going_on) < _ONE_BY_ONE:
-                rows[at] = [self.find_one(*key) for key in query.tolist()]
-                break
-            tags = tags.take(going_on)
-            buckets = self._next(buckets.take(going_on))
-            found, going_on = self._probe(query, buckets, tags)
-            rows[at] = found
-            at = at.take(going_on)
+        return self._find(query, None)
+
+    def find_records(
+        self, query: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """As `find`, and uint64[width - words, n]: what each record has behind its key."""
+        rest = np.empty((self._width - self._words, len(query)), dtype=np.uint64)
+        return self._find(query, rest), rest
+
+    def _find(
+        self, query: NDArray[np.uint64], rest: NDArray[np.uint64] | None
+    ) -> NDArray[np.int64]:
+        count = len(query)
+        if count < _ONE_BY_ONE:
+            rows = np.array([self.find_one(*key) for key in query.tolist()], dtype=np.int64)
+            self._read_rest(rest, rows, np.arange(count))
+            return rows
+        rows = np.empty(count, dtype=np.int64)
+        absent: list[NDArray[np.intp]] = []
+        going_on: list[NDArray[np.intp]] = []
+        for part in passes(count):
+            asked = query[part]
+            last = np.ascontiguousarray(asked[:, -1])
+            buckets = (last & self._mask).view(np.int64)
+            rows[part], held, missed, further = self._probe(asked, buckets, _tags(last))
+            if rest is not None:
+                rest[:, part] = held[:, self._words :].T
+            absent.append(missed + part.start)
+            going_on.append(further + part.start)
+        further = np.concatenate(going_on)
+        if len(further):
+            rows[further] = self._find_further(query.take(further, axis=0))
+        self._read_rest(rest, rows, np.concatenate(absent))
         return rows
+
+    def _find_further(self, query: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The rows of keys that are not in the buckets where they belong."""
+        rows = np.zeros(len(query), dtype=np.int64)
+        last = np.ascontiguousarray(query[:, -1])
+        tags, buckets = _tags(last), self._next((last & self._mask).view(np.int64))
+        at = np.arange(len(query))
+        while len(at) >= _ONE_BY_ONE:
+            rows[at], _, _, further = self._probe(query, buckets, tags)
+            at, query, tags = at.take(further), query.take(further, axis=0), tags.take(further)
+            buckets = self._next(buckets.take(further))
+        rows[at] = [self.find_one(*key) for key in query.tolist()]
+        return rows
+
+    def _read_rest(
+        self, rest: NDArray[np.uint64] | None, rows: NDArray[np.int64], places: NDArray[np.int64]
+    ) -> None:
+        """What the records have behind their keys, for these places of a query; zeros of none."""
+        if rest is None or not len(places):
+            return
+        found = rows.take(places)
+        held = self._keys.take(found, axis=0)
+        for at, column in enumerate(rest, self._words):
+            column[places] = held[:, at]
 
     def insert(self, query: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Note the rows of keys that differ from each other and are not there yet.
@@ -144,7 +190,8 @@ class KeyIndex:
         """The row of a key; 0 if there is none."""
         last = words[-1]
         tag = (last | _TAG_BIT) & _TAG_MASK
-        slot_at, key_at, width = self._slot_at, self._key_at, self._words
+        slot_at, key_at, width = self._slot_at, self._key_at, self._width
+        end = self._words - 1
         mask = self._mask_one
         bucket = last & mask
         while True:
@@ -153,7 +200,7 @@ class KeyIndex:
                 # The words at both ends are all there are.
                 if (
                     row <= _ROW_MASK
-                    and key_at[(row + 1) * width - 1] == last
+                    and key_at[row * width + end] == last
                     and key_at[row * width] == words[0]
                 ):
                     return row
@@ -185,29 +232,39 @@ class KeyIndex:
 
     def _probe(
         self, query: NDArray[np.uint64], buckets: NDArray[np.int64], tags: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Look into one bucket for each key: the rows, and which keys may be further on."""
-        slots = self._buckets.take(buckets, axis=0)
-        slots ^= tags[:, None]
-        low = np.minimum(np.minimum(slots[:, 0], slots[:, 1]), np.minimum(slots[:, 2], slots[:, 3]))
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp]]:
+        """Look into one bucket for each key.
+
+        Returns:
+            The rows; the records there; the keys of which this record is not theirs; and those of
+            them that may be further on.
+        """
+        slots = self._buckets.take(buckets, axis=0, mode="clip")
+        # Slot by slot: over the four of each bucket numpy would start 10,000 loops of four.
+        low, other = slots[:, 0] ^ tags, slots[:, 1] ^ tags
+        np.minimum(low, other, out=low)
+        for slot in (2, 3):
+            np.bitwise_xor(slots[:, slot], tags, out=other)
+            np.minimum(low, other, out=low)
         tagged = low <= _ROW_MASK
-        low *= tagged
         rows = low.view(np.int64)
-        held = self._keys.take(rows, axis=0)
+        # What has no tag is no row: clipped to some row, and not found.
+        held = self._keys.take(rows, axis=0, mode="clip")
         found = held[:, 0] == query[:, 0]
         if self._words > 1:
             found &= held[:, 1] == query[:, 1]
         found &= tagged
         missed = np.flatnonzero(~found)
         if not len(missed):
-            return rows, missed
-        clashes = missed[tagged.take(missed)]
+            return rows, held, missed, missed
         rows[missed] = 0
-        if len(clashes):
+        hidden = tagged.take(missed)
+        further = missed
+        if hidden.any():
             # Another key with the same tag hides what may be in the same bucket.
+            clashes, further = missed[hidden], missed[~hidden]
             rows[clashes] = [self.find_one(*key) for key in query.take(clashes, axis=0).tolist()]
-            missed = missed[~tagged.take(missed)]
-        return rows, missed[self._over.take(buckets.take(missed)) > 0]
+        return rows, held, missed, further[self._over.take(buckets.take(further)) > 0]
 
     def _next(self, buckets: NDArray[np.int64]) -> NDArray[np.int64]:
         return (buckets + 1) & self._mask_one
@@ -238,8 +295,8 @@ class KeyIndex:
             bucket = (bucket + 1) & self._mask_one
 
     def _allocate(self, buckets: int) -> None:
-        self._slots: NDArray[np.uint64] = np.zeros(buckets * _SLOTS, dtype=np.uint64)
-        self._buckets = self._slots.reshape(buckets, _SLOTS)
+        self._buckets = records_of(buckets, _SLOTS)
+        self._slots = self._buckets.reshape(-1)
         self._over: NDArray[np.uint32] = np.zeros(buckets, dtype=np.uint32)
         self._mask = np.uint64(buckets - 1)
         self._mask_one = buckets - 1
@@ -252,7 +309,7 @@ class KeyIndex:
         for start in range(0, len(used), _PASS):
             rows = (used[start : start + _PASS] & _ROW_MASK).view(np.int64)
             # Whole keys, though one word is wanted: to take from a column of a table copies it all.
-            self._place(self._keys.take(rows, axis=0)[:, -1], rows)
+            self._place(self._keys.take(rows, axis=0)[:, self._words - 1], rows)
 
 
 def _tags(last: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -15,8 +15,7 @@ import numpy as np
 from crdt.entries import ORIGINS_MAX, Entries
 from crdt.errors import CrdtError, KeyCollision, KeysUnknown
 from crdt.hlc import Origin
-from crdt.row_table import absent
-from crdt.rows import REMOVED
+from crdt.row_table import HOLDER_SHIFT, ORIGIN_SHIFT, absent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +62,7 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
         KeysUnknown: Full keys are kept, and one of a new entry did not come.
         DecodeError: One of them came with the hash of another one.
     """
-    if not batch.stamps.all():
+    if not batch.stamps.min(initial=1):
         raise CrdtError("LWWMap.apply", "a stamp is zero", "stamp rows before they are merged")
     places: NDArray[np.int64] | None = None
     if seen and len(batch):
@@ -71,7 +70,7 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
         if not fresh.all():
             places = np.flatnonzero(fresh)
             batch = batch.take(places)
-    rows = entries.find(batch.keys)
+    rows, stamps, epochs = entries.look_up(batch.keys)
     missing = np.flatnonzero(rows == 0)
     if len(missing) > 1:
         words = np.sort(batch.keys.take(missing, axis=0)[:, 1])
@@ -80,11 +79,11 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
             kept = batch.greatest_places()
             places = kept if places is None else places.take(kept)
             batch = batch.take(kept)
-            rows = rows.take(kept)
+            rows, stamps, epochs = rows.take(kept), stamps.take(kept), epochs.take(kept)
             missing = np.flatnonzero(rows == 0)
     if ids_kept:
         _require_keys(entries, batch, rows, missing)
-    win, lost = _compare(entries, batch, rows)
+    win, lost = _compare(entries, batch, rows, stamps, epochs)
     return Plan(batch, places, rows, win, lost)
 
 
@@ -110,31 +109,28 @@ def carry_out(
         rows_won = rows.take(win)
         entries.log.append(rows_won, new_count=len(missing))
     replaced = entries.to_be_replaced(rows_won) if tell_replaced else None
+    marks, given = _marks_of(entries, batch)
+    stamps, epochs, values = batch.stamps, batch.epochs, batch.values
     if len(win) < len(batch):
-        batch = batch.take(win)
-    table = entries.table
-    # One by one: an origin may have any name, even that of nobody's holder.
-    origins = [entries.origins.number(Origin(name)) for name in batch.origins]
-    table.stamps[rows_won] = batch.stamps
-    table.epochs[rows_won] = batch.epochs
-    table.origins[rows_won] = np.array(origins, dtype=np.uint16).take(batch.origin_of)
-    table.set_values(rows_won, batch.values)
-    put_statuses(entries, rows_won, batch.statuses)
-    holders, given = entries.holders.numbers(batch.holders)
-    entries.put_holders(rows_won, np.array(holders, dtype=np.uint32).take(batch.holder_of))
+        stamps, epochs, marks = stamps.take(win), epochs.take(win), marks.take(win)
+        values = None if values is None else values.take(win)
+    entries.put(rows_won, stamps, epochs, marks)
+    entries.table.set_values(rows_won, values)
     entries.forget_unused_holders(given)
     planned = Plan(planned.batch, planned.places, rows, win, planned.lost)
     return rows_won, planned, len(missing), replaced
 
 
-def put_statuses(entries: Entries, rows: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
-    """Store the statuses of rows, and what follows from them."""
-    held = entries.table.statuses.take(rows)
-    live = int(np.count_nonzero(statuses))
-    entries.live_count += live - int(np.count_nonzero(held))
-    entries.table.statuses[rows] = statuses
-    if live < len(rows):
-        entries.table.end_leases(rows[statuses == REMOVED])
+def _marks_of(entries: Entries, batch: PackedRows) -> tuple[NDArray[np.uint64], list[int]]:
+    """The marks of a batch, and the numbers that were given to its holders now."""
+    # One by one: an origin may have any name, even that of nobody's holder.
+    origins = [entries.origins.number(Origin(name)) << ORIGIN_SHIFT for name in batch.origins]
+    numbers, given = entries.holders.numbers(batch.holders)
+    holders = [number << HOLDER_SHIFT for number in numbers]
+    marks = np.array(origins, dtype=np.uint64).take(batch.origin_of)
+    marks |= np.array(holders, dtype=np.uint64).take(batch.holder_of)
+    marks |= batch.statuses
+    return marks, given
 
 
 def require_origins(entries: Entries, origins: Sequence[str]) -> None:
@@ -149,11 +145,13 @@ def require_origins(entries: Entries, origins: Sequence[str]) -> None:
 
 
 def _compare(
-    entries: Entries, batch: PackedRows, rows: NDArray[np.int64]
+    entries: Entries,
+    batch: PackedRows,
+    rows: NDArray[np.int64],
+    stamps: NDArray[np.uint64],
+    epochs: NDArray[np.uint64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places of the rows that win, and of those that lose."""
-    table = entries.table
-    epochs, stamps = table.epochs.take(rows), table.stamps.take(rows)
+    """Places of the rows that win against what is held, and of those that lose."""
     newer = batch.stamps > stamps
     same_epoch = batch.epochs == epochs
     newer &= same_epoch
@@ -163,7 +161,7 @@ def _compare(
     ties = np.flatnonzero(same_epoch & (batch.stamps == stamps))
     equal = np.zeros(len(rows), dtype=np.bool_)
     for place in ties.tolist():
-        mine = entries.origins[int(table.origins[rows[place]])]
+        mine = entries.origins[entries.table.origins_at[rows[place]]]
         theirs = batch.origins[int(batch.origin_of[place])]
         newer[place] = theirs > mine
         equal[place] = theirs == mine

@@ -5,6 +5,10 @@ entry is held.  Row 0 is nobody's: looking up what is not there gives it, and it
 A freed row is used again; its *generation* goes up when it is freed, so a handle (row, generation)
 names one entry and never its successor.
 
+What a merge compares lies in records (`crdt.records`), the *heads* of rows: the hash of the key in
+two words, the stamp and the epoch.  What it replaces beside them is one word, the *mark*: numbers
+of holder and origin, and the status.
+
 Names of origins and holders are numbered, since they are few.  Keys of strings and values are
 objects; their columns are made when the first of them comes, so who has none pays nothing.
 """
@@ -14,6 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+
+from crdt.records import Field, records_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,13 +32,14 @@ _CAPACITY_MIN: Final = 24
 #: A table grows by half: memory that is asked for and not used costs its reader nothing, but what
 #: is copied stops everybody.
 _GROWTH: Final = 1.5
+#: Words of a head, and where the stamp is.
+HEAD_WORDS: Final = 4
+STAMP_WORD: Final = 2
+#: A mark is ``holder << 32 | origin << 16 | status``.
+HOLDER_SHIFT: Final = 32
+ORIGIN_SHIFT: Final = 16
 #: {column: (type, what a free row holds)}
 _COLUMNS: Final[dict[str, tuple[str, int]]] = {
-    "stamps": ("u8", 0),
-    "epochs": ("u8", 0),
-    "origins": ("u2", 0),
-    "statuses": ("u1", 0),
-    "holders": ("u4", 0),
     "topics": ("u4", 0),
     "generations": ("u4", 0),
     "leases": ("u4", NEVER),
@@ -50,12 +57,13 @@ class RowTable:
     ([1, 2], 1, 1, 2)
 
     Attributes:
-        keys: uint64[capacity, 2], hashed.
-        stamps: uint64[capacity]; 0 if the row is free.
-        epochs: uint64[capacity].
-        origins: uint16[capacity], numbers of origins; 0 if the row is free.
-        statuses: uint8[capacity].
-        holders: uint32[capacity], numbers of holders; 0 for nobody.
+        heads: uint64[capacity, 4]: two words of hashed key, stamp, epoch.
+        marks: uint64[capacity]: numbers of holder and origin, and the status.
+        stamps: uint64 of the heads; 0 if the row is free.
+        epochs: uint64 of the heads.
+        origins: uint16 of the marks, numbers of origins; 0 if the row is free.
+        statuses: uint8 of the marks.
+        holders: uint32 of the marks, numbers of holders; 0 for nobody.
         topics: uint32[capacity], numbers of topics.
         generations: uint32[capacity].
         leases: uint32[capacity], in ticks; `NEVER` for none.
@@ -74,12 +82,13 @@ class RowTable:
         "epochs",
         "epochs_at",
         "generations",
+        "head_at",
+        "heads",
         "holders",
         "holders_at",
         "ids",
-        "key_at",
-        "keys",
         "leases",
+        "marks",
         "origins",
         "origins_at",
         "stamps",
@@ -90,16 +99,16 @@ class RowTable:
         "values",
     )
 
-    stamps: NDArray[np.uint64]
-    epochs: NDArray[np.uint64]
-    origins: NDArray[np.uint16]
-    statuses: NDArray[np.uint8]
-    holders: NDArray[np.uint32]
+    stamps: Field[np.uint64]
+    epochs: Field[np.uint64]
+    origins: Field[np.uint16]
+    statuses: Field[np.uint8]
+    holders: Field[np.uint32]
     topics: NDArray[np.uint32]
     generations: NDArray[np.uint32]
     leases: NDArray[np.uint32]
     births: NDArray[np.uint32]
-    key_at: memoryview
+    head_at: memoryview
     stamps_at: memoryview
     epochs_at: memoryview
     origins_at: memoryview
@@ -108,9 +117,10 @@ class RowTable:
 
     def __init__(self, *, capacity: int = 0) -> None:
         self.capacity = max(capacity + 1, _CAPACITY_MIN)
-        self.keys: NDArray[np.uint64] = np.empty((self.capacity, 2), dtype=np.uint64)
+        self.heads = records_of(self.capacity, HEAD_WORDS)
         # No hash that anybody asks for is there.
-        self.keys[0] = np.iinfo(np.uint64).max
+        self.heads[0, :STAMP_WORD] = np.iinfo(np.uint64).max
+        self.marks: NDArray[np.uint64] = np.zeros(self.capacity, dtype="<u8")
         for name, (kind, free) in _COLUMNS.items():
             setattr(self, name, _column(self.capacity, kind, free))
         self.ids: NDArray[np.object_] | None = None
@@ -133,7 +143,7 @@ class RowTable:
     @property
     def nbytes(self) -> int:
         """The size of the columns, without what objects refer to."""
-        size: int = self.keys.nbytes + self._free.nbytes
+        size: int = self.heads.nbytes + self.marks.nbytes + self._free.nbytes
         for name in _COLUMNS:
             column: NDArray[np.uint64] = getattr(self, name)
             size += column.nbytes
@@ -141,11 +151,17 @@ class RowTable:
 
     def rows(self) -> NDArray[np.int64]:
         """The rows in use, ascending."""
-        return np.flatnonzero(self.origins[: self._used])
+        return np.flatnonzero(self.marks[: self._used])
 
     def live_rows(self) -> NDArray[np.int64]:
         """The rows in use that are no tombstones, ascending."""
         return np.flatnonzero(self.statuses[: self._used])
+
+    def ended_rows(self) -> NDArray[np.int64]:
+        """The rows in use that are tombstones, ascending."""
+        ended = self.statuses[: self._used] == 0
+        ended &= self.marks[: self._used] > 0
+        return np.flatnonzero(ended)
 
     def reserve(self, count: int) -> bool:
         """Make room for ``count`` more rows; whether the columns moved."""
@@ -180,6 +196,7 @@ class RowTable:
             if name != "generations":
                 column: NDArray[np.uint64] = getattr(self, name)
                 column[rows] = free
+        self.stamps[rows] = self.epochs[rows] = self.marks[rows] = 0
         for objects in (self.ids, self.values):
             if objects is not None:
                 objects[rows] = None
@@ -191,6 +208,28 @@ class RowTable:
         # The lowest on top.
         self._free[self._free_count : count] = rows[::-1]
         self._free_count = count
+
+    def keys_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """uint64[n, 2]: the hashed keys of rows."""
+        return self.heads.take(rows, axis=0, mode="clip")[:, :STAMP_WORD].copy()
+
+    def put_keys(self, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+        """Note the hashed keys of rows, uint64[n, 2]."""
+        # Two words as one number, which numpy moves at once.
+        pairs = self.heads.view(np.complex128).reshape(-1)
+        pairs[rows * 2] = keys.view(np.complex128).reshape(-1)
+
+    def put_versions(
+        self, rows: NDArray[np.int64], stamps: NDArray[np.uint64], epochs: NDArray[np.uint64] | None
+    ) -> None:
+        """Note stamps and epochs of rows; without epochs they stay."""
+        words = self.heads.reshape(-1)
+        places = rows * HEAD_WORDS
+        places += STAMP_WORD
+        words[places] = stamps
+        if epochs is not None:
+            places += 1
+            words[places] = epochs
 
     def end_leases(self, rows: NDArray[np.int64]) -> None:
         """Tombstones have no lease."""
@@ -240,9 +279,12 @@ class RowTable:
     # Inside.
 
     def _grow(self, capacity: int) -> None:
-        keys = np.empty((capacity, 2), dtype=np.uint64)
-        keys[: self._used] = self.keys[: self._used]
-        self.keys = keys
+        heads = records_of(capacity, HEAD_WORDS)
+        heads[: self._used] = self.heads[: self._used]
+        self.heads = heads
+        marks: NDArray[np.uint64] = np.zeros(capacity, dtype=self.marks.dtype)
+        marks[: self._used] = self.marks[: self._used]
+        self.marks = marks
         for name, (kind, free) in _COLUMNS.items():
             column: NDArray[np.uint64] = getattr(self, name)
             longer = _column(capacity, kind, free)
@@ -254,12 +296,18 @@ class RowTable:
         self._view()
 
     def _view(self) -> None:
-        self.key_at = self.keys.reshape(-1).data
-        self.stamps_at = self.stamps.data
-        self.epochs_at = self.epochs.data
-        self.origins_at = self.origins.data
-        self.statuses_at = self.statuses.data
-        self.holders_at = self.holders.data
+        words = self.heads.reshape(-1)
+        self.head_at = words.data
+        self.stamps = Field(words, HEAD_WORDS, STAMP_WORD)
+        self.epochs = Field(words, HEAD_WORDS, STAMP_WORD + 1)
+        self.statuses = Field(self.marks.view("u1"), 8, 0)
+        self.origins = Field(self.marks.view("<u2"), 4, ORIGIN_SHIFT // 16)
+        self.holders = Field(self.marks.view("<u4"), 2, HOLDER_SHIFT // 32)
+        self.stamps_at = self.stamps.column.data
+        self.epochs_at = self.epochs.column.data
+        self.origins_at = self.origins.column.data
+        self.statuses_at = self.statuses.column.data
+        self.holders_at = self.holders.column.data
 
 
 def _no_objects(count: int) -> NDArray[np.object_]:

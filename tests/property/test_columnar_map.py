@@ -31,6 +31,7 @@ from crdt import (
     StampTooFar,
     VersionVector,
     pack_stamp,
+    records,
 )
 from crdt.leases import TICK_MS
 from tests.naive_map import NaiveMap
@@ -75,15 +76,22 @@ def consistent(drawn: list[Row], written: dict[tuple[Origin, Stamp], Row]) -> li
 class MapsInStep(RuleBasedStateMachine):
     """One naive map and two in columns."""
 
-    @initialize(capacity=st.sampled_from([0, 100]))
-    def start(self, capacity: int) -> None:
-        """Empty maps; one of them may have room in advance."""
+    @initialize(capacity=st.sampled_from([0, 100]), pass_rows=st.sampled_from([7, 5 << 10]))
+    def start(self, capacity: int, pass_rows: int) -> None:
+        """Empty maps; one of them may have room in advance, and passes may be short."""
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(records, "_PASS", pass_rows)
         self.written: dict[tuple[Origin, Stamp], Row] = {}
         self.naive = NaiveMap(drift_ms_max=DRIFT_MS_MAX)
         self.capacity = capacity
         self.snapshots = [self.naive]
         self.my_clock = pack_stamp(100, 0)
         self.start_empty()
+
+    def teardown(self) -> None:
+        """Passes are as long as they were."""
+        if hasattr(self, "patches"):
+            self.patches.undo()
 
     def start_empty(self) -> None:
         """The maps in columns have nothing, and nobody has read their log or has a handle."""

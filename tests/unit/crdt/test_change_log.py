@@ -45,6 +45,20 @@ def test_a_batch_with_a_row_twice_is_not_noted() -> None:
     assert (rows_beyond(log, 0), log.position) == ([1, 2], 3)
 
 
+def test_a_row_twice_in_a_large_batch_is_found_wherever_it_is() -> None:
+    """A batch of many goes in passes; the second time may come in a later one."""
+    for second in (1, 4000, 6000, 8999):
+        log = ChangeLog(rows=10_000)
+        log.append(np.array([17, 1]))
+        rows = np.arange(1, 9001)
+        rows[second] = 1
+        assert not log.append(rows)
+        assert (len(log), log.position) == (2, 2)
+        once = np.delete(rows, second)
+        assert log.append(once, new_count=len(once) - 2)
+        assert (rows_beyond(log, 0), len(log)) == (once.tolist(), len(once))
+
+
 def test_a_forgotten_row_takes_no_position_back() -> None:
     """Positions only grow, so a peer's old position stays meaningful."""
     log = log_of(1, 2)

@@ -65,6 +65,24 @@ def test_an_index_agrees_with_a_dict(kind: str) -> None:
         assert len(index) == len(held)
 
 
+@pytest.mark.parametrize("kind", ["random", "crowded buckets", "equal tags"])
+@pytest.mark.parametrize("count", [3, ROWS, 12 * ROWS])
+def test_a_record_comes_with_its_row(kind: str, count: int) -> None:
+    """However the row was found, in how many passes; zeros where there is none."""
+    records = np.zeros((ROWS + 1, 4), dtype=np.uint64)
+    records[:, :2] = keys_with(kind)
+    records[1:, 2:] = np.random.default_rng(4).integers(1, 1 << 63, (ROWS, 2), dtype=np.uint64)
+    index = KeyIndex(records, words=2)
+    known = np.arange(1, ROWS // 2)
+    index.insert(records[known, :2], known)
+    asked = np.random.default_rng(5).integers(1, ROWS + 1, count)
+    rows, rest = index.find_records(records[asked, :2])
+    expected = np.where(asked < ROWS // 2, asked, 0)
+    assert rows.tolist() == expected.tolist()
+    assert rest.T.tolist() == records[expected, 2:].tolist()
+    assert index.find(records[asked, :2]).tolist() == expected.tolist()
+
+
 def test_a_table_full_of_turnover_is_as_it_was() -> None:
     """Deleting leaves no marks: buckets count down to zero, and the size stays."""
     keys = keys_with("random")

@@ -57,4 +57,5 @@ def test_rows_in_use_are_told_from_free_ones_and_live_from_removed() -> None:
     table.statuses[rows[:2]] = 1
     table.free(rows[:1])
     assert (table.rows().tolist(), table.live_rows().tolist(), table.end) == ([2, 3], [2], 4)
+    assert table.ended_rows().tolist() == [3]
     assert absent(np.array([None, 1], dtype=np.object_)).tolist() == [True, False]
