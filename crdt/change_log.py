@@ -172,13 +172,13 @@ class ChangeLog:
             if start < self._closed:
                 end = min(end, self._closed)
             rows = self._rows[start:end].astype(np.int64)
-            places = self._positions.take(rows)
+            places = self._positions.take(rows, mode="clip")
             if start < self._closed:
                 there = (places <= self._closed_position) & (places > position)
             else:
                 first = self._closed_position + 1 + start - self._closed
                 there = places == np.arange(first, first + len(rows), dtype=np.uint64)
-            yield rows[there]
+            yield rows if there.all() else rows[there]
             start = end
 
     def _place_behind(self, position: int) -> int:

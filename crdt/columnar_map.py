@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NO_ROWS: Final = np.empty(0, dtype=np.int64)
 _PENDING_MIN: Final = 1024
+#: As few rows as this are looked at one by one: a call of numpy costs what they do.
+_FEW: Final = 16
 
 
 class ColumnarMap:
@@ -99,7 +101,7 @@ class ColumnarMap:
         entries, table = self.entries, self.entries.table
         if after >= entries.log.position:
             return _NO_ROWS, entries.log.position, True
-        components = seen_of(seen, [entries.origins[n] for n in range(len(entries.origins))])
+        components = seen_of(seen, entries.origins.names)
         taken: list[NDArray[np.int64]] = []
         count = 0
         reached = after
@@ -117,6 +119,8 @@ class ColumnarMap:
             count += len(lacking_rows)
             if len(rows):
                 reached = entries.log.position_of(int(rows[-1]))
+        if len(taken) == 1:
+            return taken[0], entries.log.position, True
         whole = np.concatenate(taken) if taken else _NO_ROWS
         return whole, entries.log.position, True
 
@@ -272,6 +276,10 @@ class ColumnarMap:
         if not len(rows):
             return rows
         table, names = self.entries.table, self.entries.origins
+        if len(rows) <= _FEW:
+            stamps, origins = table.stamps_at, table.origins_at
+            above = [row for row in rows.tolist() if stamps[row] > vector[names[origins[row]]]]
+            return np.array(above, dtype=np.int64) if above else _NO_ROWS
         numbers = table.origins.take(rows)
         components = np.zeros(len(names), dtype=np.uint64)
         used = np.flatnonzero(np.bincount(numbers))

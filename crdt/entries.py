@@ -32,6 +32,9 @@ ORIGINS_MAX: Final = (1 << 16) - 1
 #: Births are positions of the log >> this, rounded up: an entry is never older than it says.
 BIRTH_SHIFT: Final = 10
 _HOLDER_MASK: Final = np.uint64((1 << 64) - (1 << HOLDER_SHIFT))
+_HOLDER_SHIFT: Final = np.uint64(HOLDER_SHIFT)
+_ORIGIN_SHIFT: Final = np.uint64(ORIGIN_SHIFT)
+_ORIGIN_MASK: Final = np.uint64((1 << 16) - 1)
 _STATUS_MASK: Final = np.uint64((1 << 8) - 1)
 #: As few rows as this are read one by one: a gather costs a microsecond whatever it brings.
 _FEW: Final = 64
@@ -219,8 +222,8 @@ class Entries:
         Full keys are left out of those.
         """
         table = self.table
-        origins, origin_of = _numbered(self.origins, table.origins.take(rows))
-        holders, holder_of = _numbered(self.holders, table.holders.take(rows))
+        heads = table.heads.take(rows, axis=0, mode="clip")
+        statuses, origins, origin_of, holders, holder_of = self._told_apart(rows)
         ids: NDArray[np.object_] | None = None
         if table.ids is not None:
             strange = table.births.take(rows) > known >> BIRTH_SHIFT
@@ -228,12 +231,12 @@ class Entries:
                 ids = table.ids.take(rows)
                 ids[~strange] = None
         return PackedRows(
-            keys=table.keys_of(rows),
-            stamps=table.stamps.take(rows),
+            keys=heads[:, :STAMP_WORD],
+            stamps=heads[:, STAMP_WORD],
             origins=origins,
             origin_of=origin_of,
-            epochs=table.epochs.take(rows),
-            statuses=table.statuses.take(rows),
+            epochs=heads[:, STAMP_WORD + 1],
+            statuses=statuses,
             holders=holders,
             holder_of=holder_of,
             ids=ids,
@@ -243,10 +246,18 @@ class Entries:
 
     def to_be_replaced(self, rows: NDArray[np.int64]) -> Replaced:
         """What the versions of these rows are, before they change."""
-        table = self.table
-        origins, origin_of = _numbered(self.origins, table.origins.take(rows))
-        holders, holder_of = _numbered(self.holders, table.holders.take(rows))
-        return Replaced(table.statuses.take(rows), origins, origin_of, holders, holder_of)
+        return Replaced(*self._told_apart(rows))
+
+    def _told_apart(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[
+        NDArray[np.uint8], tuple[str, ...], NDArray[np.int64], tuple[str, ...], NDArray[np.int64]
+    ]:
+        """What the marks of rows say: statuses, origins and holders, as in `PackedRows`."""
+        marks = self.table.marks.take(rows, mode="clip")
+        origins, origin_of = _numbered(self.origins, marks >> _ORIGIN_SHIFT & _ORIGIN_MASK)
+        holders, holder_of = _numbered(self.holders, marks >> _HOLDER_SHIFT)
+        return marks.astype(np.uint8), origins, origin_of, holders, holder_of
 
     def require_own_hashes(self, keys: NDArray[np.uint64], ids: NDArray[np.object_]) -> None:
         """Raise if one of these full keys came with a hash that is not its own."""
@@ -333,8 +344,8 @@ class Entries:
         self._count_live(rows, held, marks)
         self._change_holders(
             rows,
-            (held >> np.uint64(HOLDER_SHIFT)).view(np.int64),
-            (marks >> np.uint64(HOLDER_SHIFT)).view(np.int64),
+            (held >> _HOLDER_SHIFT).view(np.int64),
+            (marks >> _HOLDER_SHIFT).view(np.int64),
         )
 
     def put_statuses(
@@ -421,18 +432,22 @@ class Entries:
 
 
 def _numbered(
-    names: Names[Origin] | Names[str], numbers: NDArray[np.uint16] | NDArray[np.uint32]
+    names: Names[Origin] | Names[str], numbers: NDArray[np.uint64]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The names of these numbers, each once, and which of them belongs to each."""
+    if not len(numbers):
+        return (), np.empty(0, dtype=np.int64)
+    places = numbers.view(np.int64)
+    is_used = np.bincount(places) > 0
+    used = np.flatnonzero(is_used).tolist()
     named = names.names
-    if len(numbers) <= _FEW:
-        place_of: dict[int, int] = {}
-        places = [place_of.setdefault(number, len(place_of)) for number in numbers.tolist()]
-        return tuple([named[number] for number in place_of]), np.array(places, dtype=np.int64)
-    used = np.flatnonzero(np.bincount(numbers))
-    place = np.zeros(int(used[-1]) + 1, dtype=np.int64)
+    found = tuple([named[number] for number in used])
+    if used[-1] == used[0] + len(used) - 1:
+        # They are without gaps, as most are.
+        return found, places - used[0]
+    place = np.zeros(len(is_used), dtype=np.int64)
     place[used] = np.arange(len(used))
-    return tuple([named[number] for number in used.tolist()]), place.take(numbers)
+    return found, place.take(places)
 
 
 def _id_missing() -> CrdtError:
