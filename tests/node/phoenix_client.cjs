@@ -4,20 +4,28 @@
 //   node phoenix_client.cjs phoenix-1-8 ws://127.0.0.1:4000/socket '{"token":"dev:alice"}'
 //
 // The third argument holds the params of the socket; "auth_token" among them goes into the
-// subprotocol instead. "vsn" asks for a version of the framing.
+// subprotocol instead. "vsn" asks for a version of the framing, "polls" for requests in place of a
+// socket, "fallback_ms" for those where a socket does not open within this time.
 "use strict"
 
 const readline = require("node:readline")
 const WebSocket = require("ws")
 
 const [package_, url, given] = process.argv.slice(2)
-const { Socket, Presence } = require(package_)
-const { auth_token: authToken, vsn, ...params } = JSON.parse(given)
+const { auth_token: authToken, fallback_ms: fallbackMs, polls, vsn, ...params } = JSON.parse(given)
+if (polls || fallbackMs !== undefined) {
+  // What clients before 1.8 poll with is there in browsers only.
+  global.self = global
+  global.XMLHttpRequest = require("./requests.cjs")
+}
+const { LongPoll, Presence, Socket } = require(package_)
 
 const tell = (event, more = {}) => process.stdout.write(JSON.stringify({ event, ...more }) + "\n")
 const plain = (presence) => JSON.parse(JSON.stringify(presence ?? null))
 
 const options = { transport: WebSocket, params }
+if (polls) options.transport = LongPoll
+if (fallbackMs !== undefined) options.longPollFallbackMs = fallbackMs
 if (authToken !== undefined) options.authToken = authToken
 if (vsn !== undefined) options.vsn = vsn
 if (vsn === "1.0.0") {

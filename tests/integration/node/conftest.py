@@ -1,4 +1,4 @@
-"""A real cluster for stock clients, and a sentence where they cannot run."""
+"""Real clusters for stock clients, and a sentence where they cannot run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 
 from presence_actors.actors.cluster import Cluster
-from presence_actors.config import ClusterConfig
-from tests.integration.free_ports import first_of_free_ports
 from tests.integration.node.stock_client import FOLDER
-from tests.stories.stage import STORY_KNOBS
+from tests.integration.two_zones import TwoZones, two_zones
 
 TOKEN_KEY = b"thirty-two bytes that guard none"
 
@@ -66,21 +64,15 @@ def js_package() -> None:
     _demand(JS_FOLDER)
 
 
-@pytest.fixture(scope="module")
-def shared_cluster(node: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two workers and two gateways, with the short leases of the stories."""
-    state_dir: Path = tmp_path_factory.mktemp("node")
-    port = first_of_free_ports(2)
-    config = ClusterConfig(shards=8, port=port, knobs=STORY_KNOBS)
-    cluster = Cluster.start(config, state_dir=state_dir, token_key=TOKEN_KEY)
-    try:
-        yield cluster
-    finally:
-        cluster.stop()
+@pytest.fixture(scope="session")
+def zones(node: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoZones]:
+    """Two Ray clusters on this machine, for all stock clients of a run: they take long to start."""
+    with two_zones(tmp_path_factory.mktemp("zones"), token_key=TOKEN_KEY) as zones:
+        yield zones
 
 
 @pytest.fixture
-def cluster(shared_cluster: Cluster) -> Cluster:
-    """The cluster, whole."""
-    shared_cluster.wait_ready()
-    return shared_cluster
+def cluster(zones: TwoZones) -> Cluster:
+    """Two workers and two gateways, whole; with the short leases of the stories."""
+    zones.a.wait_ready()
+    return zones.a

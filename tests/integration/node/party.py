@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import Any, Self
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Self, TypeVar
 
 from presence_actors.actors.apart import ClusterApart
 from presence_actors.actors.cluster import Cluster
@@ -16,10 +16,12 @@ from tests.integration.node.conftest import TOKEN_KEY
 from tests.integration.node.stock_client import STEP_SECONDS, Balancer, StockClient
 from tests.stories.stage import STORY_KNOBS
 
-__all__ = ["LOBBY", "PACKAGES", "Native", "Party"]
+__all__ = ["LOBBY", "PACKAGES", "SUPABASE", "Native", "Party"]
 
 LOBBY = "room:lobby"
-PACKAGES = ("phoenix-1-7", "phoenix-1-8")
+PACKAGES = ("phoenix-1-6", "phoenix-1-7", "phoenix-1-8")
+Guest = TypeVar("Guest", bound=AbstractAsyncContextManager[Any])
+SUPABASE = ("realtime-2-10", "realtime-2-99", "realtime-2-119")
 
 
 class Native:
@@ -106,10 +108,14 @@ class Party:
         await client.join("lobby", meta)
         return native
 
-    async def front(self, first: int) -> Balancer:
+    async def front(self, first: int, *, sockets: bool = True) -> Balancer:
         """An address behind which all gateways are, one of them preferred."""
         urls = self.urls[first:] + self.urls[:first]
-        return await self._stack.enter_async_context(Balancer(urls))
+        return await self._stack.enter_async_context(Balancer(urls, sockets=sockets))
+
+    async def enter(self, client: Guest) -> Guest:
+        """A client that ends with the party."""
+        return await self._stack.enter_async_context(client)
 
     def socket(self, gateway: int) -> str:
         """The Phoenix socket of a gateway."""

@@ -1,9 +1,8 @@
-"""Stock Phoenix clients in processes of their own, and what stands in front of a cluster."""
+"""Stock clients in processes of their own, and what stands in front of a cluster."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 from collections.abc import Callable
@@ -20,12 +19,12 @@ Told = dict[str, Any]
 
 
 class StockClient:
-    """An unmodified npm `phoenix`, steered over a pipe; remembers all that its handlers were told.
+    """An unmodified client of npm, steered over a pipe; remembers all that its handlers were told.
 
     Args:
-        package: `phoenix-1-7` or `phoenix-1-8`.
+        package: As tests/node/package.json calls it: `phoenix-1-7`, `realtime-2-99`.
         url: Of the socket, without `/websocket`.
-        params: Of the socket; see tests/node/phoenix_client.cjs.
+        params: Of the socket; see tests/node/phoenix_client.cjs and supabase_client.cjs.
     """
 
     def __init__(self, package: str, url: str, **params: Any) -> None:
@@ -39,7 +38,7 @@ class StockClient:
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             "node",
-            "phoenix_client.cjs",
+            *_script_of(self._arguments[0]),
             *self._arguments,
             cwd=FOLDER,
             stdin=asyncio.subprocess.PIPE,
@@ -147,10 +146,24 @@ class StockClient:
         return len(self.heard) > mark
 
 
-class Balancer:
-    """One address in front of several gateways: a connection goes to the first that takes it."""
+def _script_of(package: str) -> list[str]:
+    """The program that steers a package, and what Node.js must be told for it."""
+    if not package.startswith("realtime"):
+        return ["phoenix_client.cjs"]
+    # Version 2.10 knows the global WebSocket only, which Node 20 hides.
+    return ["--no-warnings", "--experimental-websocket", "supabase_client.cjs"]
 
-    def __init__(self, urls: list[str]) -> None:
+
+class Balancer:
+    """One address in front of several gateways: a connection goes to the first that takes it.
+
+    Args:
+        urls: Of the gateways, in the order in which they are tried.
+        sockets: Whether it lets WebSockets through.
+    """
+
+    def __init__(self, urls: list[str], *, sockets: bool = True) -> None:
+        self._sockets = sockets
         #: In the order in which they are tried.
         self.gateways = [(parts.hostname, parts.port) for parts in map(urlsplit, urls)]
         self._server: asyncio.Server | None = None
@@ -170,17 +183,33 @@ class Balancer:
     @property
     def url(self) -> str:
         """Of the Phoenix socket behind it."""
+        return f"{self.base}/socket"
+
+    @property
+    def base(self) -> str:
+        """Of whatever is behind it."""
         assert self._server is not None
-        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/socket"
+        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for host, port in self.gateways:
-            with contextlib.suppress(OSError):
-                back_reader, back_writer = await asyncio.open_connection(host, port)
+        for gateway in list(self.gateways):
+            try:
+                back_reader, back_writer = await asyncio.open_connection(*gateway)
                 break
+            except OSError:
+                # One that is back soon is not gone back to: who polls has its session elsewhere.
+                self.gateways.remove(gateway)
+                self.gateways.append(gateway)
         else:
             writer.transport.abort()
             return
+        if not self._sockets:
+            head = await reader.read(1 << 16)
+            if b"upgrade: websocket" in head.lower():
+                writer.transport.abort()
+                back_writer.transport.abort()
+                return
+            back_writer.write(head)
         for source, sink, other in (
             (reader, back_writer, writer),
             (back_reader, writer, back_writer),

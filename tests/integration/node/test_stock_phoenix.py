@@ -11,20 +11,9 @@ import pytest
 
 from presence_actors.actors.cluster import Cluster
 from tests.integration.node.party import LOBBY, PACKAGES, Party
-from tests.integration.node.stock_client import StockClient
 from tests.stories.stage import STORY_KNOBS
 
 pytestmark = [pytest.mark.node, pytest.mark.ray, pytest.mark.timeout(180)]
-
-#: After this nothing of a lost gateway, or of a lost client, can still be heard of.
-ALL_OVER_SECONDS = (
-    STORY_KNOBS.grace_gateway_ms + STORY_KNOBS.gateway_lease_ms + STORY_KNOBS.grace_connection_ms
-) / 1_000 + 1
-
-
-def is_rejoined(client: StockClient, mark: int) -> bool:
-    """Whether a join was answered since so many items were heard."""
-    return any(told["event"] == "ok" and told["name"] == "join" for told in client.heard[mark:])
 
 
 def hold(cluster: Cluster, name: str, story: Callable[[Party], Coroutine[Any, Any, None]]) -> None:
@@ -74,73 +63,6 @@ def test_stock_and_native_clients_see_each_other(package: str, cluster: Cluster)
         assert [told["topic"] for told in paul.of("channel_close")] == [LOBBY]
 
     hold(cluster, f"meet-{package}", story)
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_handlers_stay_silent_when_a_gateway_is_killed(package: str, cluster: Cluster) -> None:
-    """Its clients come back through another one; nobody hears of it, native or stock."""
-
-    async def story(party: Party) -> None:
-        nina = await party.native("nina", 1)
-        olga = await party.stock(package, "olga", party.socket(1))
-        front = await party.front(0)
-        paul = await party.stock(package, "paul", front.url)
-        pia = await party.stock(package, "pia", front.url, device_id="d1")
-        for name, client in (("olga", olga), ("paul", paul), ("pia", pia)):
-            assert (await client.join(LOBBY, meta={"of": name}))["event"] == "ok"
-        everybody = {"nina": 1, "olga": 1, "paul": 1, "pia": 1}
-        for client in (olga, paul, pia):
-            await client.until_listed(LOBBY, **everybody)
-        await pia.push(LOBBY, "track", {"of": "pia", "n": 2})
-        await nina.until("pia's change", lambda: nina.there()["pia"][0].get("n") == 2)
-        for client in (olga, paul, pia):
-            await client.until("pia's change", partial(client.of, "leave", key="pia"))
-        refs = await olga.listed(LOBBY)
-        before = {client: len(client.heard) for client in (olga, paul, pia)}
-        told = len(nina.heard)
-
-        await asyncio.to_thread(cluster.kill_gateway, 0, hard=True)
-        for client in (paul, pia):
-            await client.until("rejoined", partial(is_rejoined, client, before[client]))
-        await asyncio.sleep(ALL_OVER_SECONDS)
-
-        assert olga.heard[before[olga] :] == []
-        assert nina.heard[told:] == []
-        for client in (paul, pia):
-            kinds = [told["event"] for told in client.heard[before[client] :]]
-            assert "join" not in kinds
-            assert "leave" not in kinds
-            assert kinds.count("sync") <= 1
-        assert await olga.listed(LOBBY) == refs
-
-    hold(cluster, f"gateway-{package}", story)
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_handlers_stay_silent_when_a_worker_is_killed(package: str, cluster: Cluster) -> None:
-    """Gateways turn to another replica; connections stay open, and nothing is told."""
-
-    async def story(party: Party) -> None:
-        clients = [
-            await party.stock(package, name, party.socket(number % 2))
-            for number, name in enumerate(("olga", "paul"))
-        ]
-        for client in clients:
-            await client.join(LOBBY, meta={})
-        for client in clients:
-            await client.until_listed(LOBBY, olga=1, paul=1)
-        before = [len(client.heard) for client in clients]
-        await asyncio.to_thread(cluster.kill_worker, 0, hard=True)
-        await asyncio.sleep(ALL_OVER_SECONDS)
-        assert [client.heard[mark:] for client, mark in zip(clients, before, strict=True)] == [
-            [],
-            [],
-        ]
-        # And the room is alive.
-        await clients[0].push(LOBBY, "track", {"alive": True})
-        await clients[1].until("olga's change", lambda: clients[1].of("leave", key="olga"))
-
-    hold(cluster, f"worker-{package}", story)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -242,3 +164,41 @@ def test_what_is_refused_is_told_and_leaves_the_rest_alone(package: str, cluster
         assert len(paul.of("open")) == 1
 
     hold(cluster, f"refused-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_client_without_a_socket_polls(package: str, cluster: Cluster) -> None:
+    """Joins, updates and leaves, in both directions; others notice no difference."""
+
+    async def story(party: Party) -> None:
+        olga = await party.stock(package, "olga", party.socket(1))
+        paul = await party.stock(package, "paul", party.socket(0), polls=True)
+        for client in (olga, paul):
+            assert (await client.join(LOBBY, meta={}))["event"] == "ok"
+        for client in (olga, paul):
+            await client.until_listed(LOBBY, olga=1, paul=1)
+        assert (await paul.push(LOBBY, "track", {"n": 2}))["event"] == "ok"
+        await olga.until("paul's change", lambda: olga.of("leave", key="paul"))
+        assert (await olga.push(LOBBY, "track", {"n": 3}))["event"] == "ok"
+        await paul.until("olga's change", lambda: paul.of("leave", key="olga"))
+        refused = await paul.push(LOBBY, "shout", {})
+        assert refused["event"] == "error"
+        assert (await paul.leave(LOBBY))["event"] == "ok"
+        await olga.until_listed(LOBBY, olga=1)
+
+    hold(cluster, f"polls-{package}", story)
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:])
+def test_a_client_whose_socket_does_not_open_falls_back_to_polls(
+    package: str, cluster: Cluster
+) -> None:
+    """Something in between lets no upgrade through; version 1.6 cannot do that."""
+
+    async def story(party: Party) -> None:
+        front = await party.front(0, sockets=False)
+        paul = await party.stock(package, "paul", front.url, fallback_ms=2_000)
+        assert (await paul.join(LOBBY, meta={}))["event"] == "ok"
+        await paul.until_listed(LOBBY, paul=1)
+
+    hold(cluster, f"fallback-{package}", story)

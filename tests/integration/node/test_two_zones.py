@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from tests.integration.node.conftest import TOKEN_KEY
 from tests.integration.node.party import LOBBY, Native, Party
 from tests.integration.node.stock_client import StockClient, Told
 from tests.integration.ray.ray_stage import RayStage
-from tests.integration.two_zones import TwoZones, two_zones
+from tests.integration.two_zones import TwoZones
 from tests.stories.telling import until_true
 
 pytestmark = [pytest.mark.node, pytest.mark.ray, pytest.mark.timeout(240)]
@@ -26,13 +25,6 @@ CUT_SECONDS = 30
 #: What comes late of a heal has come by then.
 SETTLED_SECONDS = 3
 EVERYBODY = {"ann": 1, "ben": 1, "olga": 1, "oskar": 1, "paul": 1, "pia": 1}
-
-
-@pytest.fixture(scope="module")
-def zones(node: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoZones]:
-    """Two Ray clusters on this machine."""
-    with two_zones(tmp_path_factory.mktemp("zones"), token_key=TOKEN_KEY) as zones:
-        yield zones
 
 
 def told_of(client: StockClient, topic: str, mark: int) -> list[Told]:
