@@ -21,7 +21,7 @@ DECIDES := tests/unit tests/test_tidy.py tests/test_documents.py crdt presence_a
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help venv demo test check format lint types imports unit property simulation integration \
-	test-node test-browser coverage soak mutants bench bench-store bench-sim lock clean
+	test-node test-browser coverage soak mutants bench bench-gateway bench-store bench-sim lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ soak: $(STAMP)  ## the laws with 200 times the examples, the stories that run lo
 
 bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE")
 	$(BIN)/python -m benchmarks.bench_cluster $(ARGS)
+
+bench-gateway: $(STAMP)  ## one gateway beside a C loop and Node's ws, then in a cluster (ARGS="--quick --json FILE")
+	$(BIN)/python -m benchmarks.bench_gateway $(ARGS)
 
 bench-store: $(STAMP)  ## the map against a dict, loro, pycrdt and Redis (ARGS="--quick --plot FILE")
 	$(BIN)/python -m benchmarks.bench_store $(ARGS)

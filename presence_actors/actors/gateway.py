@@ -11,6 +11,7 @@ from presence_actors.core.gateway import GatewayMachine
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.server import EdgeServer
 from presence_actors.edge.tokens import TokenVerifier
+from presence_actors.runtime.collector import tune_collector
 
 
 class GatewayActor:
@@ -84,6 +85,7 @@ class GatewayActor:
 
     async def _open(self) -> str:
         await self._server.start()
+        tune_collector()
         return self._url
 
 

@@ -35,6 +35,11 @@ class Conn(Protocol):
         ...
 
     @property
+    def is_backed_up(self) -> bool:
+        """Whether anything is unsent; asked before each frame, so it must cost next to nothing."""
+        ...
+
+    @property
     def unsent_bytes(self) -> int:
         """What the client has been slow to read: bytes handed to the socket and still here."""
         ...

@@ -58,10 +58,12 @@ from presence_actors.edge.admission import is_loopback
 from presence_actors.edge.asking import Asked
 from presence_actors.edge.client import Client
 from presence_actors.edge.conn import Adapter, Conn, Dialog
+from presence_actors.edge.flushes import Flushes
 from presence_actors.edge.lagging import Laggards
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.machine import GatewayLike, GatewayState
 from presence_actors.edge.polls import Polls
+from presence_actors.edge.slots import RetrySlots
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
 from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
@@ -70,18 +72,16 @@ from presence_actors.wire.native import closing_code
 from presence_actors.wire.refusals import FrameRefused
 from presence_actors.wire.turns import Introduction, Turn
 
-__all__ = ["GatewayDriver", "GatewayLike", "GatewayState"]
+__all__ = ["GatewayDriver"]
 
 #: Close codes: 44xx stay away, 45xx come back later, 1012 go to another gateway.
 _CLOSE_BAD_FRAMES: Final = 4400
 _CLOSE_IDLE: Final = 4508
 _CLOSE_TOO_SLOW: Final = 4513
+_CLOSE_TOO_MANY: Final = 4529
 _CLOSE_DRAIN: Final = 1012
 _CLOSE_NORMAL: Final = 1000
 
-#: Connections that are written to in one turn of the loop: a system call each, so that heartbeats
-#: and peer links get their turn between two slices of a large fan-out.
-_FLUSHES_PER_TURN: Final = 1_000
 _PLAINLY: Final = Asked()
 
 
@@ -124,10 +124,15 @@ class GatewayDriver:
         )
         self._clients: dict[ConnectionId, Client] = {}
         self._unauthenticated: Counter[str] = Counter()
+        #: Who comes in during a storm, and when the others come again.
+        self.slots = RetrySlots(
+            per_s=self.limits.admissions_per_s,
+            burst=self.limits.admissions_burst,
+            wait_ms_max=self.limits.retry_ms_max,
+        )
         self._polls = Polls()
         self._ids = itertools.count(1)
-        self._dirty: list[Client] = []
-        self._flushing = False
+        self._flushes = Flushes()
         self._laggards = Laggards(self.host.post)
         #: Whether new connections are refused before they are ones.
         self._drained = False
@@ -337,6 +342,10 @@ class GatewayDriver:
         if not isinstance(message, Hello):
             self._end(client, Err(code=ErrorCode.UNAUTHORIZED, message="say hello first"))
             return
+        wait_ms = self.slots.take(asyncio.get_running_loop().time() * 1_000)
+        if wait_ms:
+            self._turn_away(client, wait_ms)
+            return
         token = message.token if message.token is not None else client.authorization
         if token is None:
             self._end(
@@ -353,6 +362,13 @@ class GatewayDriver:
             self._end(client, Err(code=refused.code, message=refused.message))
             return
         self._welcome(client, identity, message)
+
+    def _turn_away(self, client: Client, wait_ms: int) -> None:
+        """Too many come at once: tell it when it is its turn."""
+        self.counts["turned_away"] += 1
+        words = f"too many come at once: come again after {wait_ms} ms"
+        self._write(client, Err(code=ErrorCode.RATE_LIMITED, message=words, retry_after_ms=wait_ms))
+        self._part(client, _CLOSE_TOO_MANY, words)
 
     def _welcome(self, client: Client, identity: Identity, hello: Hello) -> None:
         self._settled(client)
@@ -486,20 +502,26 @@ class GatewayDriver:
                 assert_never(effect)
 
     def _deliver(self, effect: Deliver) -> None:
-        """Encoded once for each protocol, whatever the number of connections."""
-        encoded: dict[Adapter, bytes] = {}
+        """Encoded once for each protocol; the loop is paid for each delivery, so it is lean."""
+        clients, encoded = self._clients, dict[Adapter, bytes]()
+        last, data, binary = None, b"", False
         for connection in effect.connections:
-            client = self._clients.get(connection)
+            client = clients.get(connection)
             if client is None or client.leaving:
                 continue
-            if client.dialog is not None:
-                self._converse(client, client.dialog.hear(effect.message))
+            adapter = client.adapter
+            if adapter is None or client.dialog is not None:
+                self._write(client, effect.message)
                 continue
-            adapter = client.shared
-            data = encoded.get(adapter)
-            if data is None:
-                data = encoded[adapter] = adapter.encode(effect.message)
-            self._gather(client, data, binary=adapter.binary)
+            if adapter is not last:
+                known = encoded.get(adapter)
+                if known is None:
+                    known = encoded[adapter] = adapter.encode(effect.message)
+                data, binary, last = known, adapter.binary, adapter
+            if client.dirty:
+                client.conn.write(data, binary=binary)
+            else:
+                self._gather(client, data, binary=binary)
 
     def _pass_on(self, effect: PassOn) -> None:
         """What is said in a room is not worth a backlog: who is behind with reading misses it."""
@@ -524,26 +546,13 @@ class GatewayDriver:
     def _gather(self, client: Client, data: bytes, *, binary: bool = False) -> None:
         if not client.dirty:
             # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
-            if self._laggards.is_too_slow(client, self.limits):
+            waits = client.conn.is_backed_up or client.lagging_since is not None
+            if waits and self._laggards.is_too_slow(client, self.limits):
                 self.counts["too_slow"] += 1
                 self._part(client, _CLOSE_TOO_SLOW, "too slow to read")
                 return
-            client.dirty = True
-            self._dirty.append(client)
-            if not self._flushing:
-                self._flushing = True
-                asyncio.get_running_loop().call_soon(self._flush)
+            self._flushes.add(client)
         client.conn.write(data, binary=binary)
-
-    def _flush(self) -> None:
-        slice_, self._dirty = self._dirty[:_FLUSHES_PER_TURN], self._dirty[_FLUSHES_PER_TURN:]
-        for client in slice_:
-            client.dirty = False
-            client.conn.flush()
-        if self._dirty:
-            asyncio.get_running_loop().call_soon(self._flush)
-        else:
-            self._flushing = False
 
     def _close(self, client: Client, code: int, reason: str) -> None:
         client.leaving = True

@@ -62,6 +62,11 @@ class EventConn:
         self.ended.set()
 
     @property
+    def is_backed_up(self) -> bool:
+        """Whether anything is unsent."""
+        return self._transport.get_write_buffer_size() > 0
+
+    @property
     def unsent_bytes(self) -> int:
         """What the client has been slow to read."""
         return self._transport.get_write_buffer_size()

@@ -26,8 +26,13 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     poll_gone_ms: int = 15_000
     #: Connections that have not said `hello`, in all and of one address. Beyond: HTTP 503.
     #: Loopback is no one address: behind it are a proxy's clients, or a test's.
-    unauthenticated_max: int = 1_000
+    unauthenticated_max: int = 10_000
     unauthenticated_per_address_max: int = 100
+    #: Clients that say `hello` in a second, and at once. Beyond: `rate_limited`, close 4529, and
+    #: for each a moment of his own to come again, at the latest after so long.
+    admissions_per_s: int = 2_000
+    admissions_burst: int = 4_000
+    retry_ms_max: int = 60_000
     #: Connections in all. Beyond: HTTP 503. The server lowers it to what the process may open.
     connections_max: int = 100_000
     #: Queries of pollers that wait for an answer, and how long each waits. Beyond: HTTP 503.

@@ -84,6 +84,11 @@ class _Session:
         self.close(0, "")
 
     @property
+    def is_backed_up(self) -> bool:
+        """Whether the client has not asked for all."""
+        return self._bytes > 0
+
+    @property
     def unsent_bytes(self) -> int:
         """What the client has not asked for yet."""
         return self._bytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from typing import Final
 
@@ -71,15 +72,18 @@ class PicowsConn(WSListener):
 
     __slots__ = (
         "_admitted",
+        "_binary",
         "_closing",
         "_connection",
         "_gathered",
         "_heard",
+        "_more",
         "_pieces",
         "_silent",
         "_sockets",
         "_transport",
         "_wire",
+        "is_backed_up",
     )
 
     def __init__(self, sockets: PicowsSockets, wire: asyncio.Transport, admitted: Admitted) -> None:
@@ -88,7 +92,12 @@ class PicowsConn(WSListener):
         self._admitted: Admitted | None = admitted
         self._connection = ConnectionId(0)
         self._transport: WSTransport | None = None
-        self._gathered: list[tuple[bool, bytes]] | None = None
+        #: The first that was gathered, nearly always the only one; and what came behind it.
+        self._gathered: bytes | None = None
+        self._binary = False
+        self._more: list[tuple[bool, bytes]] | None = None
+        #: The transport tells us: see `pause_writing`.
+        self.is_backed_up = False
         #: The pieces of an unfinished message, and whether it is a text.
         self._pieces: tuple[bool, bytearray] | None = None
         #: Set from the first closing frame on, whosoever; cuts the connection off.
@@ -101,20 +110,25 @@ class PicowsConn(WSListener):
     def write(self, data: bytes, *, binary: bool = False) -> None:
         """Gather a frame: text, as UTF-8, or a binary one."""
         if self._gathered is None:
-            self._gathered = [(binary, data)]
+            self._gathered, self._binary = data, binary
+        elif self._more is None:
+            self._more = [(binary, data)]
         else:
-            self._gathered.append((binary, data))
+            self._more.append((binary, data))
 
     def flush(self) -> None:
         """Hand what was gathered to the socket, as one piece."""
-        gathered, self._gathered = self._gathered, None
-        if gathered is None or self._transport is None or self._closing is not None:
+        data, transport = self._gathered, self._transport
+        if data is None or transport is None:
             return
-        if len(gathered) == 1 and len(gathered[0][1]) <= _COPIED_BYTES_MAX:
-            binary, data = gathered[0]
-            self._transport.send(_BINARY if binary else _TEXT, data)
+        more, self._gathered, self._more = self._more, None, None
+        if self._closing is not None:
+            return
+        if more is None and len(data) <= _COPIED_BYTES_MAX:
+            transport.send(_BINARY if self._binary else _TEXT, data)
         elif not self._wire.is_closing():
-            frames = [data_frame(BINARY if binary else TEXT, data) for binary, data in gathered]
+            all_of_it = [(self._binary, data), *(more or ())]
+            frames = [data_frame(BINARY if binary else TEXT, one) for binary, one in all_of_it]
             self._wire.write(b"".join(frames))
 
     def close(self, code: int, reason: str) -> None:
@@ -138,6 +152,12 @@ class PicowsConn(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The upgrade is through."""
         self._transport = transport
+        # With these limits it is told to us as soon as one byte waits.
+        self._wire.set_write_buffer_limits(high=0)
+        # picows has every packet acknowledged at once, which nearly doubles the packets: our answer
+        # carries the acknowledgement.
+        made = self._wire.get_extra_info("socket")
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         # They would be kept for as long as the connection: 4 kB.
         transport.request.headers.clear()
         transport.response.headers.clear()
@@ -175,10 +195,12 @@ class PicowsConn(WSListener):
         self.gone()
 
     def pause_writing(self) -> None:
-        """The driver asks for `unsent_bytes` itself."""
+        """Something had to wait: the socket is full."""
+        self.is_backed_up = True
 
     def resume_writing(self) -> None:
-        """The driver asks for `unsent_bytes` itself."""
+        """All of it is sent."""
+        self.is_backed_up = False
 
     # --- what `PicowsSockets` calls -------------------------------------------------------------
 

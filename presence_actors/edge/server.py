@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Collection
@@ -65,6 +66,7 @@ _BACKLOG: Final = 4_096
 _SEND_BUFFER_BYTES: Final = 256 * 1024
 #: A peer that acknowledges nothing for this long is gone.
 _TCP_USER_TIMEOUT_MS: Final = 30_000
+_BUSY: Final = 503
 #: Of RFC 6455; aiohttp takes two of its drafts as well.
 _VERSION: Final = "13"
 #: Descriptors that are not for clients: peer links, files, the loop.
@@ -217,7 +219,13 @@ class EdgeServer:
             return await serve_socket(request, self._driver, judged, ping_ms=self._ping_ms)
         if judged.late:
             await self._phoenix.hold_back()
-        return failure(judged.status, judged.code, judged.message, headers=judged.headers)
+        headers = judged.headers
+        if judged.status == _BUSY:
+            # Here and not in the judgement, which is made twice: by the front door, too.
+            now_ms = asyncio.get_running_loop().time() * 1_000
+            wait_ms = self._driver.slots.give(now_ms)
+            headers = {"Retry-After": str(math.ceil(wait_ms / 1_000))}
+        return failure(judged.status, judged.code, judged.message, headers=headers)
 
     def _judge_native(self, request: UpgradeRequest) -> Admitted | Refused:
         refused = self._refusal(request)
@@ -280,7 +288,7 @@ class EdgeServer:
             )
         full = self._driver.refusal(request.remote or "")
         if full is not None:
-            return Refused(503, ErrorCode.UNAVAILABLE, full, headers={"Retry-After": "5"})
+            return Refused(_BUSY, ErrorCode.UNAVAILABLE, full)
         return None
 
 
