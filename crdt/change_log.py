@@ -181,6 +181,15 @@ class ChangeLog:
             yield rows if there.all() else rows[there]
             start = end
 
+    def few_beyond(self, position: int, *, most: int) -> list[int] | None:
+        """The same rows as `beyond`, without columns; None if that would take long."""
+        if position < self._closed_position or self._position - position > most:
+            return None
+        start = self._place_behind(position)
+        position_at, first = self._position_at, self._closed_position + 1 + start - self._closed
+        rows = self._rows[start : self._length].tolist()
+        return [row for place, row in enumerate(rows, first) if position_at[row] == place]
+
     def _place_behind(self, position: int) -> int:
         """Where to begin to look for what changed after a position: not behind it."""
         if position >= self._closed_position:

@@ -14,7 +14,7 @@ from crdt import leases
 from crdt.changes import Merged
 from crdt.entries import Entries
 from crdt.errors import BaseNotSeen, CrdtError, KeysUnknown, SecretDiffers, StampTooFar
-from crdt.hlc import Origin, Stamp, stamp_wall
+from crdt.hlc import STAMP_MAX, Origin, Stamp, stamp_wall
 from crdt.merging import carry_out, plan, require_origins, seen_of
 from crdt.packed_rows import PackedDelta, PackedRows
 from crdt.rows import REMOVED
@@ -45,6 +45,7 @@ class ColumnarMap:
     __slots__ = (
         "_drift_ms_max",
         "_ids_kept",
+        "_oldest_end",
         "_pending",
         "_pending_count",
         "entries",
@@ -63,6 +64,8 @@ class ColumnarMap:
         #: Rows that were above the vector when they came, in pieces.
         self._pending: list[NDArray[np.int64]] = []
         self._pending_count = 0
+        #: Where the log stood when tombstones were looked for last, and the oldest stamp of one.
+        self._oldest_end = (0, 0)
 
     # What is known.
 
@@ -101,6 +104,9 @@ class ColumnarMap:
         entries, table = self.entries, self.entries.table
         if after >= entries.log.position:
             return _NO_ROWS, entries.log.position, True
+        few = entries.log.few_beyond(after, most=_FEW)
+        if few is not None and (limit is None or len(few) <= limit):
+            return self._few_above(few, seen), entries.log.position, True
         components = seen_of(seen, entries.origins.names)
         taken: list[NDArray[np.int64]] = []
         count = 0
@@ -273,18 +279,21 @@ class ColumnarMap:
 
     def _above(self, rows: NDArray[np.int64], vector: VersionVector) -> NDArray[np.int64]:
         """Those of these rows that a vector does not cover."""
-        if not len(rows):
-            return rows
-        table, names = self.entries.table, self.entries.origins
         if len(rows) <= _FEW:
-            stamps, origins = table.stamps_at, table.origins_at
-            above = [row for row in rows.tolist() if stamps[row] > vector[names[origins[row]]]]
-            return np.array(above, dtype=np.int64) if above else _NO_ROWS
+            return self._few_above(rows.tolist(), vector)
+        table, names = self.entries.table, self.entries.origins
         numbers = table.origins.take(rows)
         components = np.zeros(len(names), dtype=np.uint64)
         used = np.flatnonzero(np.bincount(numbers))
         components[used] = seen_of(vector, [names[number] for number in used.tolist()])
         return rows[table.stamps.take(rows) > components.take(numbers)]
+
+    def _few_above(self, rows: list[int], vector: VersionVector) -> NDArray[np.int64]:
+        """The same of a few rows."""
+        stamps, origins = self.entries.table.stamps_at, self.entries.table.origins_at
+        names = self.entries.origins.names
+        above = [row for row in rows if stamps[row] > vector[names[origins[row]]]]
+        return np.array(above, dtype=np.int64) if above else _NO_ROWS
 
     def _leftovers(
         self,
@@ -400,9 +409,17 @@ class ColumnarMap:
 
         See `crdt.horizon` for when that is safe.  ``limit`` bounds the pause.
         """
-        table = self.entries.table
+        table, position = self.entries.table, self.entries.log.position
+        known_at, oldest = self._oldest_end
+        if known_at == position and before <= oldest:
+            return 0
         ended = table.ended_rows()
-        rows = ended[table.stamps.take(ended) < np.uint64(before)][:limit]
+        stamps = table.stamps.take(ended)
+        old = stamps < np.uint64(before)
+        if not old.any():
+            self._oldest_end = (position, int(stamps.min(initial=STAMP_MAX)))
+            return 0
+        rows = ended[old][:limit]
         self.entries.drop(rows)
         return len(rows)
 
@@ -417,6 +434,9 @@ class ColumnarMap:
 
         Forgetting one too early costs only that its rows may be sent again.
         """
+        origins = list(origins)
+        if not origins:
+            return origins
         table, names = self.entries.table, self.entries.origins
         counts = np.bincount(table.origins[: table.end], minlength=len(names))
         # Number 0 stands for origins that never had a row, and for free rows.

@@ -139,7 +139,7 @@ class HeardOrigins:
         A component that is old when it comes was heard when it was new, as far as clocks can tell:
         else what a third party relays late would count as heard now.
         """
-        for origin, stamp in after.items():
+        for origin, stamp in after.pairs():
             if stamp > before[origin]:
                 age_ms = wall_ms - stamp_wall(stamp)
                 late = age_ms > self._horizon.drift_ms_max
@@ -157,12 +157,9 @@ class HeardOrigins:
 
     def beyond(self, vector: VersionVector, *, instant_ms: int) -> list[Origin]:
         """Origins of a vector that were not heard within the horizon, sorted."""
-        limit_ms = instant_ms - self._horizon.horizon_ms
-        return [
-            origin
-            for origin, _ in vector.items()
-            if self._heard_ms.get(origin, limit_ms) <= limit_ms
-        ]
+        limit_ms, heard_ms = instant_ms - self._horizon.horizon_ms, self._heard_ms
+        late = [origin for origin in vector.origins() if heard_ms.get(origin, limit_ms) <= limit_ms]
+        return sorted(late) if late else late
 
     def believed(self, vector: VersionVector, *, instant_ms: int) -> VersionVector:
         """What of a vector counts: towards peers it is all that has been seen."""

@@ -148,6 +148,11 @@ class LWWMap:
         """Is anything known of a key, be it live or a tombstone?"""
         return self._entries.find_key(key) > 0
 
+    def keys(self) -> frozenset[Key]:
+        """The full keys of all rows with the tombstones, to ask for many at once."""
+        table = self._entries.table
+        return frozenset() if table.ids is None else frozenset(table.ids.take(table.rows()))
+
     # Makers of deltas: they change nothing.
 
     def put(
@@ -253,7 +258,7 @@ class LWWMap:
             self.columns.take_promise(delta.base, delta.new, delta.clock, wall_ms)
             return _NO_CHANGES
         columns, entries = self.columns, self._entries
-        greatest = max(delta.clock, int(delta.rows.stamps.max(initial=0)))
+        greatest = max(delta.clock, max(delta.rows.stamps.tolist(), default=0))
         columns.require_acceptable(delta.base, delta.new, greatest, wall_ms)
         start = entries.log.position
         origins = columns.require_whole(delta.new, whole)
@@ -289,6 +294,15 @@ class LWWMap:
             winners=Rows.of(winners) if winners else _EMPTY,
             dropped=dropped,
         )
+
+    def take_promise(self, delta: PackedDelta, *, wall_ms: int) -> Changes:
+        """`apply` of a delta without rows, as most are.
+
+        Raises:
+            StampTooFar, BaseNotSeen: As `apply`.
+        """
+        self.columns.take_promise(delta.base, delta.new, delta.clock, wall_ms)
+        return _NO_CHANGES
 
     def prune(self, keys: Sequence[Key]) -> int:
         """Forget these tombstones, here alone; keys that are not known do not count.

@@ -89,6 +89,14 @@ class VersionVector:
         """The positive components without their origins, in no particular order."""
         return self._components.values()
 
+    def origins(self) -> Iterable[Origin]:
+        """The origins of positive components, in no particular order."""
+        return self._components.keys()
+
+    def pairs(self) -> Iterable[tuple[Origin, Stamp]]:
+        """The same as `items`, in no particular order: a sort costs more than most that is done."""
+        return self._components.items()
+
     def __getitem__(self, origin: Origin) -> Stamp:
         return self._components.get(origin, _ZERO)
 

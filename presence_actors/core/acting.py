@@ -128,6 +128,11 @@ class Acting:
             del self._written[request]
             self._out.append(Acted(request, written.at))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no act waits for what any event may bring, nor for its answer to go out."""
+        return not (self._waiting or self._out)
+
     def deadline(self) -> Instant | None:
         """When the first act waits no longer."""
         return self._ends.deadline()

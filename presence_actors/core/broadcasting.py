@@ -209,8 +209,15 @@ class Broadcasting:
 
     # What falls due.
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits to be told that it listens, which may be so with any event."""
+        return not self._waiting
+
     def deadline(self) -> Instant | None:
         """When what was gathered goes out, or somebody has waited for long enough."""
+        if not self._waiting:
+            return self._due
         untils = [until for _, until in self._waiting.values()]
         return min((*untils, *(() if self._due is None else (self._due,))), default=None)
 

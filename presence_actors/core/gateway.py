@@ -164,7 +164,7 @@ class GatewayMachine:
         self._broadcasting = Broadcasting(self._attachments, self._watching, self._pacing, knobs)
         self._heartbeats = 0
         self._now = now
-        self._due: Instant | None = now.instant
+        self._due = now.instant
         self._amnesty = Amnesty(
             now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
         )
@@ -180,13 +180,30 @@ class GatewayMachine:
             # The most frequent event by far. It moves one lease further away and nothing else, so
             # nothing falls due by it that did not fall due before.
             self._on_ping(event.connection, event.message)
-            if self._due is not None and now.instant < self._due:
+            if now.instant < self._due:
                 return self._take_out()
+        elif isinstance(event, DeadlineReached):
+            self._leases.put_right(now.instant)
         else:
             self._take_in(event)
-        self._run_due()
-        self._due = self._next_due()
+        # Most of what comes in makes nothing due; the answer to a beat never does.
+        settled = self._attachments.is_settled
+        if settled and now.instant < self._due and self._only_answers(event):
+            return self._take_out()
+        due = self._next_due()
+        # Some things are done as soon as they can be, and not at any time: whoever waits says so.
+        if due <= now.instant or not (
+            settled and self._broadcasting.is_idle and self._acting.is_idle
+        ):
+            self._run_due()
+            due = self._next_due()
+        self._due = due
         return self._take_out()
+
+    def _only_answers(self, event: GatewayEvent) -> bool:
+        if not isinstance(event, MessagesReceived):
+            return False
+        return len(event.messages) == 1 and isinstance(event.messages[0], BeatAck)
 
     def _take_in(self, event: GatewayEvent) -> None:
         match event:
@@ -231,10 +248,12 @@ class GatewayMachine:
             self._pacing,
             self._broadcasting,
         )
-        for instant in (part.deadline() for part in parts):
+        for part in parts:
+            instant = part.deadline()
             if instant is not None and instant < earliest:
                 earliest = instant
-        for lease in (self._leases.deadline(), self._tokens.deadline(), self._holding.deadline()):
+        for leases in (self._leases, self._tokens, self._holding):
+            lease = leases.deadline()
             if lease is not None and lease < earliest:
                 # Nobody is judged before an amnesty ends.
                 earliest = min(earliest, max(lease, self._amnesty.until))

@@ -93,10 +93,11 @@ class Flow:
         if self.acked is None:
             self.acked = seen
             return
-        lapsed = [origin for origin, _ in self.acked.items() if origin not in seen]
+        lapsed = [origin for origin in self.acked.origins() if origin not in seen]
         if lapsed:
             self._after = self._known = 0
-        self.acked = self.acked.without(lapsed).merge(seen)
+            self.acked = self.acked.without(lapsed)
+        self.acked = self.acked.merge(seen)
 
     def begin_again(self) -> None:
         """The peer refused: what it is thought to have, it may lack."""

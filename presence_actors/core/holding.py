@@ -462,14 +462,19 @@ class Holding:
 
     def deadline(self) -> Instant | None:
         """When a grace or a wait ends."""
-        instants = (
-            self._lingering.deadline(),
-            self._unannounced.deadline(),
-            self._unconfirmed.deadline(),
-            self._used.deadline(),
-            self._carried.deadline(),
+        tables = (
+            self._lingering,
+            self._unannounced,
+            self._unconfirmed,
+            self._used,
+            self._carried,
         )
-        return min((instant for instant in instants if instant is not None), default=None)
+        earliest: Instant | None = None
+        for table in tables:
+            instant = table.deadline()
+            if instant is not None and (earliest is None or instant < earliest):
+                earliest = instant
+        return earliest
 
     def run_due(self, now: Now) -> None:
         """Graces end; who waited for an intent waits no longer."""

@@ -63,6 +63,9 @@ class LeaseTable(Generic[K]):
     def take_expired(self, now: Instant) -> list[K]:
         """The keys whose lease has run out, earliest first; they are no longer in the table."""
         expired: list[K] = []
+        # Most tables have nothing most of the time.
+        if not self._heap or self._heap[0][0] > now:
+            return expired
         while self._heap and self._heap[0][0] <= now:
             known, key = heapq.heappop(self._heap)
             end = self._ends.get(key)
@@ -76,8 +79,22 @@ class LeaseTable(Generic[K]):
                 expired.append(key)
         return expired
 
+    def put_right(self, now: Instant) -> None:
+        """Lets nothing stand at or before `now` that was renewed to later."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            known, key = heap[0]
+            end = self._ends.get(key)
+            if end is None:
+                heapq.heappop(heap)
+            elif end > known:
+                heapq.heapreplace(heap, (end, key))
+            else:
+                return
+
     def deadline(self) -> Instant | None:
         """An instant at or before the next end; None if there is no lease."""
-        while self._heap and self._heap[0][1] not in self._ends:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        heap = self._heap
+        while heap and heap[0][1] not in self._ends:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None

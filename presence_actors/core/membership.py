@@ -16,22 +16,30 @@ __all__ = ["GatewayLives", "HolderBook"]
 class HolderBook:
     """What the replicas of a shard say of gateways; the newest report of each replica counts."""
 
-    __slots__ = ("_reports",)
+    __slots__ = ("_reports", "_said")
 
     def __init__(self) -> None:
         #: {reporting replica: {gateway: silent since, or None while it beats}}
         self._reports: dict[NodeName, dict[NodeId, WallMs | None]] = {}
+        #: The same as it was said.
+        self._said: dict[NodeName, list[HolderReport]] = {}
 
-    def note(self, reporter: NodeName, reports: list[HolderReport]) -> None:
-        """Replaces what `reporter` said before."""
+    def note(self, reporter: NodeName, reports: list[HolderReport]) -> bool:
+        """Replaces what `reporter` said before; whether that was anything else."""
+        if self._said.get(reporter) == reports:
+            return False
+        self._said[reporter] = reports
         self._reports[reporter] = {report.gateway: report.silent_since for report in reports}
+        return True
 
     def forget(self, reporter: NodeName) -> None:
         """The reporter is silent itself: what it said is no longer known to be so."""
+        self._said.pop(reporter, None)
         self._reports.pop(reporter, None)
 
     def keep_only(self, reporters: list[NodeName]) -> None:
         """Others are no replicas of the shard any more."""
+        self._said = {name: self._said[name] for name in reporters if name in self._said}
         self._reports = {name: self._reports[name] for name in reporters if name in self._reports}
 
     def is_beating(self, gateway: NodeId) -> bool:

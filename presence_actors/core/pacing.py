@@ -88,8 +88,10 @@ class Pacing:
 
     def deadline(self) -> Instant | None:
         """When the next one is given up, or has kept up for long enough."""
-        ends = (self._held.deadline(), self._remembered.deadline())
-        return min((end for end in ends if end is not None), default=None)
+        held, remembered = self._held.deadline(), self._remembered.deadline()
+        if held is None or remembered is None:
+            return remembered if held is None else held
+        return min(held, remembered)
 
     def take_lost(self, now: Instant) -> list[ConnectionId]:
         """Those that have not caught up in time, and must be closed."""

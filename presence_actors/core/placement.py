@@ -8,7 +8,8 @@ Both are pure functions of names, the same in every process of every zone and fo
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from presence_actors.core.ids import NodeName, ShardId, Topic
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["rank", "replicas_of", "shard_of"]
 
 
+#: So many hashes are kept: each message asks for those of a few topics.
+_HASHES_KEPT: Final = 1 << 15
+
+
+@lru_cache(maxsize=_HASHES_KEPT)
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 

@@ -41,8 +41,9 @@ class Polling:
         #: {topic: queries that it may answer}.
         self._by_topic: dict[Topic, dict[RequestId, None]] = {}
         self._ends: LeaseTable[RequestId] = LeaseTable()
-        #: Queries that have not been looked at yet.
+        #: Queries that have not been looked at yet, and when the first of them came.
         self._fresh: dict[RequestId, None] = {}
+        self._fresh_at: Instant | None = None
 
     def note_query(self, event: QueryReceived, now: Now) -> None:
         """Somebody asks; topics that are not known are asked for."""
@@ -57,17 +58,21 @@ class Polling:
                 self._watching.want(topic, now).pins += 1
         self._waiting[event.request] = query
         self._fresh[event.request] = None
+        self._fresh_at = now.instant
 
     def deadline(self) -> Instant | None:
-        """When the first query waits no longer."""
-        return self._ends.deadline()
+        """When the first query is to be looked at, or waits no longer."""
+        return self._ends.deadline() if self._fresh_at is None else self._fresh_at
 
     def run_due(self, now: Now) -> list[Answer]:
         """Answers to those whose topics are known and have news, or who have waited long enough."""
-        due, self._fresh = self._fresh, {}
-        for topic in self._watching.take_ticked():
+        ticked, ended = self._watching.take_ticked(), self._ends.take_expired(now.instant)
+        if not (self._fresh or self._by_topic or ended):
+            return []
+        due, self._fresh, self._fresh_at = self._fresh, {}, None
+        for topic in ticked:
             due.update(self._by_topic.get(topic, {}))
-        due.update(dict.fromkeys(self._ends.take_expired(now.instant)))
+        due.update(dict.fromkeys(ended))
         answers: list[Answer] = []
         for request in due:
             query = self._waiting[request]

@@ -120,7 +120,7 @@ class ReplicaMachine:
         self._owed: dict[tuple[str, str, str], bytes] = {}
         self._ready_at: Instant | None = now.instant if first else None
         #: When to look for what may be forgotten.
-        self._next_forgetting = now.instant
+        self._next_forgetting = self._due = now.instant
         self._now = now
         self._out: list[ReplicaEffect] = []
 
@@ -141,27 +141,21 @@ class ReplicaMachine:
                     self._notices.note_answer(event, self._now)
             case DeadlineReached():
                 pass
-        self._run_due()
+        self._due = self._run_due()
         out, self._out = self._out, []
         return out
 
     def deadline(self) -> Instant:
         """The next gossip round or flush, or when to forget."""
-        earliest = min(self._gossip.next_round, self._next_forgetting)
-        for attachment in self._attached:
-            instant = attachment.deadline()
-            if instant is not None and instant < earliest:
-                earliest = instant
-        looks = None if self._notices is None else self._notices.deadline()
-        return earliest if looks is None else min(earliest, looks)
+        return self._due
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""
         self._store.check()
-        presence = self._store.presence
+        known = self._store.presence.keys()
         for attachment in self._attached:
             for key in attachment.keys:
-                if key not in presence:
+                if key not in known:
                     raise InvariantBroken(f"shard {self._shard}: announced {key} is not in the map")
 
     def inspect(self) -> ReplicaView:
@@ -254,9 +248,9 @@ class ReplicaMachine:
         peer = self._gossip.heed(message.sender, self._now, ready=message.ready)
         if peer is None or message.receiver not in (None, self._node):
             return
-        self._holders.note(name_of(message.sender), message.holders)
-        for report in message.holders:
-            self._attached.note_life(report.gateway)
+        if self._holders.note(name_of(message.sender), message.holders):
+            for report in message.holders:
+                self._attached.note_life(report.gateway)
         flow = peer.flows[message.map]
         flow.note_seen(message.seen)
         refused_before = self._store.deltas_refused
@@ -536,12 +530,14 @@ class ReplicaMachine:
 
     # What falls due.
 
-    def _run_due(self) -> None:
+    def _run_due(self) -> Instant:
+        """Does what is due; when something is due next."""
         now = self._now
         if now.instant >= self._next_forgetting:
             self._forget()
         if now.instant >= self._gossip.next_round:
             self._round()
+        looks: Instant | None = None
         if self._notices is not None:
             self._out += self._notices.run_due(
                 now,
@@ -550,9 +546,16 @@ class ReplicaMachine:
                 speaks=self._gossip.is_bridge(now),
             )
             self._write(DURABLE, self._notices.take_told())
+            looks = self._notices.deadline()
+        earliest = min(self._gossip.next_round, self._next_forgetting)
+        if looks is not None and looks < earliest:
+            earliest = looks
         for attachment in self._attached:
             instant = attachment.deadline()
-            if instant is None or now.instant < instant:
+            if instant is None:
+                continue
+            if now.instant < instant:
+                earliest = min(earliest, instant)
                 continue
             segments = attachment.take_segments(
                 self._shard,
@@ -563,6 +566,10 @@ class ReplicaMachine:
             )
             if segments:
                 self._out.append(Send(name_of(attachment.gateway), list(segments)))
+            instant = attachment.deadline()
+            if instant is not None and instant < earliest:
+                earliest = instant
+        return earliest
 
     def _forget(self) -> None:
         """A step of what the horizon allows to forget; at once the next if there is more."""

@@ -190,7 +190,7 @@ class ShardStore:
             self.ends_kept_since(now), limit=DROPPED_ROWS_MAX
         )
         beyond = self.beyond(PRESENCE, now)
-        vector = self.presence.vector.without(beyond)
+        vector = self.presence.vector.without(beyond) if beyond else self.presence.vector
         gone = Rows.empty()
         for origin in beyond:
             if not (lives_on(origin, vector) or zone_of(origin) in retired):
@@ -208,13 +208,11 @@ class ShardStore:
         self.durable.columns.forget_origins(
             [
                 origin
-                for origin, _ in durable.items()
+                for origin in durable.origins()
                 if origin not in held and (lives_on(origin, held) or zone_of(origin) in retired)
             ]
         )
-        self._heard.keep_only(
-            dict.fromkeys([*(o for o, _ in held.items()), *(Origin(node) for node in peers)])
-        )
+        self._heard.keep_only(dict.fromkeys([*held.origins(), *(Origin(node) for node in peers)]))
         return gone, dropped >= DROPPED_ROWS_MAX
 
     def _forgotten(self, which: int, new: VersionVector, now: Now) -> list[Origin]:
@@ -226,7 +224,7 @@ class ShardStore:
         limit = now.wall - self._horizon.horizon_ms
         return [
             origin
-            for origin, stamp in new.items()
+            for origin, stamp in new.pairs()
             if origin not in vector and stamp_wall(stamp) <= limit and lives_on(origin, vector)
         ]
 
@@ -255,7 +253,7 @@ class ShardStore:
             self._heard.meet(Origin(node), instant_ms=now.instant)
         heard = {
             name_of(origin)
-            for origin, _ in vector.items()
+            for origin in vector.origins()
             if not self.is_silent(origin, now, after_ms=after_ms)
         }
         # Of a peer whose new life is heard by way of others, the old one need not be waited for.
@@ -292,7 +290,7 @@ class ShardStore:
 
         Its latest life counts; the word may have come by way of others.
         """
-        stamps = {o: stamp for o, stamp in self.presence.vector.items() if name_of(o) == name}
+        stamps = {o: stamp for o, stamp in self.presence.vector.pairs() if name_of(o) == name}
         if not stamps:
             return None
         return max(0, now.wall - stamp_wall(stamps[max(stamps)]))
@@ -370,6 +368,8 @@ class ShardStore:
         forgotten = self._forgotten(which, delta.new, now)
         try:
             self.clock.observe(delta.clock, now.wall)
+            if not len(delta.rows) and not anew and not forgotten:
+                return self._take_promise(which, delta, now, renewal, stretch)
             if len(delta.rows) > PLAIN_ROWS_MAX and not anew and not forgotten:
                 batch = self._apply_batch(which, delta, now)
                 self._note_bare(which, told, now)
@@ -428,6 +428,24 @@ class ShardStore:
                     self._count(row, previous)
         return changes
 
+    def _take_promise(
+        self,
+        which: int,
+        delta: PackedDelta,
+        now: Now,
+        renewal: Renewal | None,
+        stretch: tuple[int, int],
+    ) -> Changes:
+        """`_apply` of no rows, as most deltas have."""
+        source = self.maps[which]
+        before = source.vector
+        changes = source.take_promise(delta, wall_ms=now.wall)
+        if which == PRESENCE:
+            self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
+        if renewal is not None:
+            renewal.note(*stretch, [], Rows.empty(), Rows.empty(), now.instant)
+        return changes
+
     def _apply_batch(self, which: int, delta: PackedDelta, now: Now) -> MergedBatch:
         """`_apply` of many rows, none of which costs a Python object unless somebody waits."""
         source = self.maps[which]
@@ -456,7 +474,9 @@ class ShardStore:
 
     def check(self) -> None:
         """Raises `InvariantBroken` if the parts contradict each other."""
-        live = Counter(self.presence.live_rows().origins)
+        entries = self.presence.columns.entries
+        numbers = entries.table.origins.take(entries.table.live_rows()).tolist()
+        live = {entries.origins[number]: count for number, count in Counter(numbers).items()}
         if live != self._live_by_origin:
             raise InvariantBroken(f"{self._origin}: {live} live rows by origin counted")
         if self.clock.last < self.presence.vector[self._origin]:

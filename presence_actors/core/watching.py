@@ -224,15 +224,14 @@ class Watching:
 
     def deadline(self) -> Instant | None:
         """The next tick, or when a table has something."""
-        instants = (
-            self._tick_at,
-            self._unwanted.deadline(),
-            self._choices.deadline(),
-            self._loading.deadline(),
-            self._ask_at,
-            self._counting.deadline(),
-        )
-        return min((instant for instant in instants if instant is not None), default=None)
+        earliest = self._tick_at
+        if self._ask_at is not None and (earliest is None or self._ask_at < earliest):
+            earliest = self._ask_at
+        for table in (self._unwanted, self._choices, self._loading, self._counting):
+            instant = table.deadline()
+            if instant is not None and (earliest is None or instant < earliest):
+                earliest = instant
+        return earliest
 
     def take_ended_choices(self, now: Now) -> list[TopicView]:
         """Users' topics whose choice may just have ended by itself."""
@@ -284,6 +283,8 @@ class Watching:
 
     def take_ticked(self) -> list[Topic]:
         """Topics that show something else, or are known better, than when this was last asked."""
+        if not self._ticked:
+            return []
         ticked, self._ticked = self._ticked, {}
         return list(ticked)
 

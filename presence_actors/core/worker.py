@@ -31,7 +31,7 @@ from presence_actors.core.events import (
     ReplicaEvent,
     WorkerEvent,
 )
-from presence_actors.core.ids import NodeId, NodeName, ShardId, name_of, zone_of
+from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.limits import PASSED_ON_BYTES_PER_SECOND_MAX
 from presence_actors.core.messages import (
@@ -112,7 +112,7 @@ class WorkerMachine:
                     if due <= now.instant:
                         self._hand(shard, event, batch)
         effects = batch.effects(self._has_room)
-        targets = self._zones.targets()
+        targets = self._zones.targets
         if targets == self._dialled:
             return effects
         self._dialled = targets
@@ -222,8 +222,10 @@ class WorkerMachine:
             if shard in self._replicas:
                 by_shard.setdefault(shard, []).append(beat)
         ready = [shard for shard, replica in self._replicas.items() if replica.may_serve(self._now)]
-        peers = (replica.peers(self._now) for replica in self._replicas.values())
-        lags = zone_lags(zone_of(self._node), peers)
+        lags: dict[ZoneId, int | None] = {}
+        if self._zones.has_others:
+            peers = (replica.peers(self._now) for replica in self._replicas.values())
+            lags = zone_lags(zone_of(self._node), peers)
         batch.take([Send(name_of(sender), [BeatAck(self._node, ready, lags)])])
 
 

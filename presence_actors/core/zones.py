@@ -27,6 +27,10 @@ class ZoneBook:
         self._zone = zone_of(node)
         self._reports: dict[ZoneId, ZoneReport] = {}
         self._retired: dict[ZoneId, None] = {}
+        #: Workers of other zones that we dial: {name: address}.
+        self.targets: dict[NodeName, tuple[str, int]] = {}
+        #: Whether there is any other zone that counts.
+        self.has_others = False
 
     def note_cluster(self, event: ClusterChanged) -> bool:
         """Our own zone is this now; whether anything changed."""
@@ -34,6 +38,7 @@ class ZoneBook:
         mine = ZoneReport(self._zone, event.version, event.workers)
         changed = self._reports.get(self._zone) != mine
         self._reports[self._zone] = mine
+        self._look_around()
         return changed
 
     def note_report(self, report: ZoneReport) -> bool:
@@ -42,6 +47,7 @@ class ZoneBook:
         if report.zone == self._zone or (known is not None and known.version >= report.version):
             return False
         self._reports[report.zone] = report
+        self._look_around()
         return True
 
     def reports(self) -> list[ZoneReport]:
@@ -69,10 +75,10 @@ class ZoneBook:
         names = [worker.name for report in self._reports.values() for worker in report.workers]
         return sorted(name for name in names if name not in skip)
 
-    def targets(self) -> dict[NodeName, tuple[str, int]]:
-        """Workers of other zones that we dial."""
+    def _look_around(self) -> None:
         mine = name_of(self._node)
-        return {
+        self.has_others = any(True for _ in self.others())
+        self.targets = {
             worker.name: worker.address
             for _, workers in self.others()
             for worker in workers

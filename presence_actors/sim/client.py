@@ -30,6 +30,7 @@ class Outside(Protocol):
 
     events_handled: int
     check_every: int
+    instant: Instant
 
     @property
     def now(self) -> Now:
@@ -106,19 +107,16 @@ class Client:
         deadline = self.machine.deadline()
         if deadline is None or self.closed:
             return
-        if (
-            self._wake_at is None
-            or deadline < self._wake_at
-            or self._wake_at <= self._world.now.instant
-        ):
-            self._wake_at = Instant(max(deadline, self._world.now.instant))
+        wake_at, instant = self._wake_at, self._world.instant
+        if wake_at is None or deadline < wake_at or wake_at <= instant:
+            self._wake_at = max(instant, deadline)
             self._world.at(self._wake_at, self._wake)
 
     def _wake(self) -> None:
         deadline = self.machine.deadline()
         if self.closed or deadline is None or self.frozen:
             return
-        if deadline <= self._world.now.instant:
+        if deadline <= self._world.instant:
             self._wake_at = None
             self.post(DeadlineReached())
         else:

@@ -151,12 +151,21 @@ class Network:
         self._by_hand: dict[Pair, Cut] = {}
         #: When the last frame of a pair arrives: links keep order.
         self._arrival: dict[Pair, Instant] = {}
-        #: What may happen to frames on every link.
         self.faults = Faults()
         #: Hears of every frame that is sent and not held.
         self.meter: Meter | None = None
 
     # What is the matter.
+
+    @property
+    def faults(self) -> Faults:
+        """What may happen to frames on every link."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
+        self._any_faults = faults != Faults()
 
     def impair(self, impairment: Impairment, pairs: Iterable[Pair]) -> None:
         """From now on this is the matter with these pairs."""
@@ -196,7 +205,7 @@ class Network:
 
     def is_impaired(self, sender: NodeName, receiver: NodeName) -> bool:
         """Whether anything is the matter between them."""
-        return self.faults != Faults() or (sender, receiver) in self._impaired
+        return self._any_faults or (sender, receiver) in self._impaired
 
     # What becomes of a frame.
 
@@ -212,6 +221,8 @@ class Network:
 
     def holds(self, sender: NodeName, receiver: NodeName, arrive: Callable[[], None]) -> bool:
         """Whether a frame that is sent now waits for the release of a clog."""
+        if not self._impaired:
+            return False
         for one in self._impaired.get((sender, receiver), ()):
             if isinstance(one, Clog):
                 one.hits += 1
@@ -228,8 +239,9 @@ class Network:
         pair = (sender, receiver)
         latency = _LATENCY_MS + int(self._random.random() * _JITTER_MS)
         matters = self._impaired.get(pair, ())
-        if not matters and self.faults == Faults():
-            arrival = Instant(max(now + latency, self._arrival.get(pair, 0)))
+        if not matters and not self._any_faults:
+            arrival, last = Instant(now + latency), self._arrival.get(pair, now)
+            arrival = max(arrival, last)
             self._arrival[pair] = arrival
             return [arrival]
         if self.swallows(sender, receiver):
@@ -251,6 +263,8 @@ class Network:
         Raises:
             RemoteProtocolError: It was damaged on its way, and the decoder refused it.
         """
+        if not self._impaired and not self._any_faults:
+            return frame.read()
         if self.faults.corruption and self._random.random() < self.faults.corruption:
             return frame.read_damaged(self._flipped)
         for one in self._impaired.get((sender, receiver), ()):

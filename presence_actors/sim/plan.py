@@ -8,6 +8,7 @@ fewer faults is still nearly the same run: that is what makes a failure shrink.
 from __future__ import annotations
 
 import enum
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -172,7 +173,7 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True):
     pace_ms: int = 10_000
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A whole run."""
 
     seed: int
@@ -201,7 +202,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             knobs=self.knobs,
         ).check()
 
-    @property
+    @cached_property
     def hosts(self) -> list[NodeName]:
         """All processes, workers first."""
         return [
@@ -211,7 +212,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             for index in range(count)
         ]
 
-    @property
+    @cached_property
     def core(self) -> list[NodeName]:
         """Who is there again after the heal."""
         return [name for name in self.hosts if name not in self.dead and name not in self.lost]

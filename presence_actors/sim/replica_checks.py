@@ -7,16 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 
-from crdt import LWWMap, Origin, Row, VersionVector
+from crdt import LWWMap, Origin, Row, Rows, VersionVector
 from crdt.hlc import stamp_wall
-from presence_actors.core.ids import NodeId, NodeName
+from presence_actors.core.ids import NodeId
 from presence_actors.core.messages import PRESENCE
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.sim.history import Gone
 from presence_actors.sim.scene import Scene
 
 __all__ = ["ReplicaMemory", "canonical"]
+
+
+#: A place of a map's log, and how many rows it had there: it had the same rows all the while, or
+#: fewer of the ends that are too old to be compared.
+_Edition = tuple[int, int]
+
+
+def _edition(source: LWWMap) -> _Edition:
+    return source.log_position, source.rows_total
 
 
 @dataclass(slots=True)
@@ -31,6 +41,21 @@ class ReplicaMemory:
     vectors: dict[tuple[NodeId, int], VersionVector] = field(default_factory=dict)
     #: {(life of a worker, shard, key): a session that said goodbye and was seen to be gone there}.
     buried: dict[tuple[NodeId, int, tuple[str, str, str]], None] = field(default_factory=dict)
+    #: {(life of a worker, shard): its rows and how many goodbyes there were when they were read}.
+    searched: dict[tuple[NodeId, int], tuple[int, int, int]] = field(default_factory=dict)
+    #: {(life of a worker, another, shard): the rows of both when they were equal last}.
+    alike: dict[tuple[NodeId, NodeId, int], tuple[_Edition, _Edition]] = field(default_factory=dict)
+    #: {(life of a worker, shard): its rows when they were looked at last}.
+    _rows: dict[tuple[NodeId, int], tuple[_Edition, Rows]] = field(default_factory=dict)
+
+    def rows_of(self, replica: ReplicaMachine) -> Rows:
+        """All rows that a replica holds."""
+        presence, place = replica.maps()[PRESENCE], (replica.node, int(replica.shard))
+        edition, rows = self._rows.get(place, (None, Rows.empty()))
+        if edition != _edition(presence):
+            rows = presence.all_rows()
+            self._rows[place] = _edition(presence), rows
+        return rows
 
 
 def canonical(source: LWWMap, *, cut_ms: int) -> list[Row]:
@@ -46,23 +71,32 @@ def cut_ms(scene: Scene) -> int:
     return scene.world.now.wall - scene.plan.knobs.horizon_ms
 
 
-def i1_equal_vectors_mean_equal_rows(scene: Scene, _memory: ReplicaMemory) -> Iterator[str]:
+def i1_equal_vectors_mean_equal_rows(scene: Scene, memory: ReplicaMemory) -> Iterator[str]:
     """Strong convergence, at any time."""
     for group in scene.by_shard():
-        known: list[tuple[VersionVector, NodeName, ReplicaMachine, list[Row]]] = []
-        vectors = [replica.maps()[PRESENCE].vector for _, replica in group]
-        for (name, replica), vector in zip(group, vectors, strict=True):
-            presence = replica.maps()[PRESENCE]
-            if vectors.count(vector) == 1 or presence.columns.uncovered_count():
+        for (its_name, it), (name, replica) in combinations(group, 2):
+            ours, theirs = it.maps()[PRESENCE], replica.maps()[PRESENCE]
+            if ours.vector != theirs.vector:
                 continue
-            rows = canonical(presence, cut_ms=cut_ms(scene))
-            for other, its_name, _, its_rows in known:
-                if other == vector and its_rows != rows:
-                    yield (
-                        f"shard {replica.shard}: {its_name} and {name} have seen the same and hold "
-                        f"different rows: {difference(its_rows, rows)}"
-                    )
-            known.append((vector, name, replica, rows))
+            pair = (it.node, replica.node, int(replica.shard))
+            editions = (_edition(ours), _edition(theirs))
+            # What was equal stays so while nothing changes: ends only grow too old to count.
+            if memory.alike.get(pair) == editions:
+                continue
+            if ours.columns.uncovered_count() or theirs.columns.uncovered_count():
+                continue
+            if memory.rows_of(it) == memory.rows_of(replica):
+                memory.alike[pair] = editions
+                continue
+            since = cut_ms(scene)
+            its_rows, rows = canonical(ours, cut_ms=since), canonical(theirs, cut_ms=since)
+            if its_rows == rows:
+                memory.alike[pair] = editions
+            else:
+                yield (
+                    f"shard {replica.shard}: {its_name} and {name} have seen the same and hold "
+                    f"different rows: {difference(its_rows, rows)}"
+                )
 
 
 def difference(ours: list[Row], theirs: list[Row]) -> str:
@@ -103,6 +137,10 @@ def i5_who_said_goodbye_stays_gone(scene: Scene, memory: ReplicaMemory) -> Itera
     ]
     for name, replica in scene.replicas():
         presence = replica.maps()[PRESENCE]
+        edition = (*_edition(presence), len(left))
+        if memory.searched.get((replica.node, int(replica.shard))) == edition:
+            continue
+        memory.searched[(replica.node, int(replica.shard))] = edition
         for topic, user, session in left:
             key = (topic, user, str(session))
             place = (replica.node, int(replica.shard), key)
@@ -123,10 +161,11 @@ def i11_no_stamp_beyond_the_bound(scene: Scene, memory: ReplicaMemory) -> Iterat
         memory.vectors[place] = vector
         if before is None or vector == before:
             continue
-        for origin, stamp in vector.items():
-            if stamp > before[origin] and not scene.has_wrong_clock(name):
-                ahead = stamp_wall(stamp) - scene.world.now_at(name).wall
-                if ahead > drift + 1:
+        wall = scene.world.now_at(name).wall
+        for origin, stamp in vector.pairs():
+            if stamp > before[origin]:
+                ahead = stamp_wall(stamp) - wall
+                if ahead > drift + 1 and not scene.has_wrong_clock(name):
                     yield f"{name} took in a stamp of {origin} that is {ahead} ms ahead"
         mine = Origin(replica.node)
         if vector[mine] < before[mine]:

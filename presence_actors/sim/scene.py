@@ -168,7 +168,9 @@ class Scene:
             self.weather.calm_since_ms = now
         self._note_parted(now)
         for life in self.history.lives:
-            if life.gone_ms is None and life.client.link is not None:
+            if life.gone_ms is not None:
+                continue
+            if life.client.link is not None:
                 self._held_by[life.number] = life.client.link[0]
             self._note_unheard(life, now)
             if self._is_endable(life, now):
@@ -183,6 +185,8 @@ class Scene:
 
     def endable_ms(self, life: Life) -> int:
         """When the end of a device was lawful last; -1 if it never was."""
+        if life.gone_ms is not None:
+            return self.now_ms
         return self._endable_ms.get(life.number, -1)
 
     def _all_well(self) -> bool:
@@ -260,7 +264,7 @@ class Scene:
 
     def _is_endable(self, life: Life, now: int) -> bool:
         knobs = self.plan.knobs
-        if life.gone_ms is not None or life.up_since_ms is None:
+        if life.up_since_ms is None:
             return True
         least = min(knobs.grace_connection_ms, knobs.grace_gateway_ms) - knobs.gateway_beat_ms
         unheard = self._unheard_since_ms.get(life.number)

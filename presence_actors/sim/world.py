@@ -11,7 +11,6 @@ connection is lost when either end dies; a client that is frozen keeps it open a
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Callable
 from itertools import count, product
@@ -19,14 +18,7 @@ from random import Random
 from typing import Final
 
 from presence_actors.config import ClusterConfig
-from presence_actors.core.effects import (
-    Acted,
-    Answer,
-    CloseClient,
-    Deliver,
-    GatewayEffect,
-    Send,
-)
+from presence_actors.core.effects import Acted, Answer, CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
     ClientConnected,
     ClientDisconnected,
@@ -57,27 +49,22 @@ from presence_actors.core.ids import (
     mint_node_id,
     zone_of,
 )
-from presence_actors.core.instants import Instant, Now, WallMs
+from presence_actors.core.instants import Instant, Now
 from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.session import SessionMachine
-from presence_actors.core.vocabulary import (
-    Identity,
-    ServerMessage,
-)
+from presence_actors.core.vocabulary import Identity, ServerMessage
 from presence_actors.core.worker import WorkerMachine
 from presence_actors.errors import RemoteProtocolError
 from presence_actors.sim.client import Client
-from presence_actors.sim.clocks import WallClocks
+from presence_actors.sim.clocks import INSTANT_START, WallClocks
 from presence_actors.sim.network import Faults, Frame, Network
 from presence_actors.sim.process import Process, Zombies, new_machine
+from presence_actors.sim.trace import Trace
 from presence_actors.wire.native import decode_client, decode_server, encode_server
 from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["Client", "World"]
 
-#: Where virtual wall time starts, and the monotonic clock apart from it, so that none is the other.
-_WALL_START: Final = 1_700_000_000_000
-_INSTANT_START: Final = 5_000
 _LATENCY_MS: Final = 1
 _LOST: Final = 1006
 
@@ -111,13 +98,13 @@ class World:
         self._retired: tuple[str, ...] = ()
         self._versions = count(1)
         self.random = Random(seed)
-        self.instant = Instant(_INSTANT_START)
+        self.instant = Instant(INSTANT_START)
         self._heap: list[tuple[Instant, int, Callable[[], None]]] = []
         self._order = count()
         self._connections = count(1)
         self.network = Network(self.random)
         self._clocks = WallClocks()
-        self._trace = hashlib.blake2b(digest_size=16)
+        self._trace = Trace()
         self.processes: dict[NodeName, Process] = {}
         self.clients: list[Client] = []
         #: {connection: the life of a gateway that it leads to}, dead ones, too.
@@ -147,12 +134,11 @@ class World:
     @property
     def now(self) -> Now:
         """The virtual time of everybody."""
-        return Now(self.instant, WallMs(_WALL_START + self.elapsed_ms))
+        return self._clocks.now(self.instant)
 
     def now_at(self, name: NodeName) -> Now:
         """The time as the clocks of a process have it."""
-        wall = _WALL_START - _INSTANT_START + self.instant
-        return Now(self.instant, WallMs(wall + self._clocks.ahead_ms(name, self.instant)))
+        return self._clocks.now_at(name, self.instant)
 
     def set_clock(self, name: NodeName, *, ahead_ms: int, drift_ppm: int = 0) -> None:
         """The wall clock of a process, and of its later lives, is wrong by this from now on."""
@@ -163,13 +149,10 @@ class World:
         """Names all that has happened so far: equal runs have equal hashes."""
         return self._trace.hexdigest()
 
-    def _note(self, *what: object) -> None:
-        self._trace.update(repr((self.elapsed_ms, *what)).encode())
-
     @property
     def elapsed_ms(self) -> int:
         """Virtual milliseconds since the start."""
-        return self.instant - _INSTANT_START
+        return self.instant - INSTANT_START
 
     def at(self, instant: Instant, action: Callable[[], None]) -> None:
         """Does `action` then."""
@@ -177,16 +160,16 @@ class World:
 
     def run(self, span_ms: int) -> None:
         """Lets virtual time pass."""
-        self.run_until(lambda: False, span_ms)
+        self.run_until(None, span_ms)
 
-    def run_until(self, condition: Callable[[], bool], within_ms: int) -> bool:
+    def run_until(self, condition: Callable[[], bool] | None, within_ms: int) -> bool:
         """Lets time pass until the condition holds; whether it did in time."""
-        end = Instant(self.instant + within_ms)
-        while not condition():
-            if not self._heap or self._heap[0][0] > end:
+        end, heap = Instant(self.instant + within_ms), self._heap
+        while condition is None or not condition():
+            if not heap or heap[0][0] > end:
                 self.instant = end
-                return condition()
-            instant, _, action = heapq.heappop(self._heap)
+                return condition is not None and condition()
+            instant, _, action = heapq.heappop(heap)
             self.instant = max(self.instant, instant)
             action()
         return True
@@ -414,7 +397,7 @@ class World:
         receiver = self._zombies.hears(sender, to, self.processes.get(to))
         if receiver is None:
             return
-        self._note(to, frame.trace)
+        self._trace.note(self.elapsed_ms, to, frame.trace)
         try:
             messages = self.network.read(sender.name, to, frame)
         except RemoteProtocolError:
@@ -533,7 +516,7 @@ class World:
                 return
             message = decode_server(frame)
             if message is not None:
-                self._note(client.name, frame)
+                self._trace.note(self.elapsed_ms, client.name, frame)
                 client.post(ServerSent(message))
 
         self.at(Instant(self.instant + _LATENCY_MS), lambda: client.meet(arrive))

@@ -490,3 +490,14 @@ def test_a_worker_that_is_silent_itself_says_nothing_of_zones() -> None:
     trial.attachments.note_beat_ack(BeatAck(W1, [], {B: 100}), at(5_000))
     (view,) = trial.attachments.zones(at(5_000))
     assert view.lag_ms == 100
+
+
+def test_a_gateway_whose_links_stand_has_nothing_due_before_its_deadline() -> None:
+    """A lost link wants to be looked at with each event: any may bring a replica to turn to."""
+    trial = standing()
+    settled = [trial.attachments.is_settled]
+    trial.link.hear(ALL_HEARD)
+    settled.append(trial.attachments.is_settled)
+    trial.runs(BEAT + SILENCE)
+    settled.append(trial.attachments.is_settled)
+    assert settled == [False, True, False]

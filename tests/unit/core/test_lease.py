@@ -116,3 +116,16 @@ def test_a_table_ends_exactly_what_a_plain_dictionary_would(
         for _, name in over:
             del ends[name]
         assert len(table) == len(ends)
+
+
+def test_what_was_renewed_in_time_wakes_nobody_at_its_old_end() -> None:
+    """A machine that puts its table right finds the true end, and loses nobody who is over."""
+    table = table_of(alice=100, bob=100, carol=100)
+    table.renew("alice", Instant(200))
+    table.release("carol")
+    table.put_right(Instant(99))
+    assert table.deadline() == 100
+    table.release("bob")
+    table.put_right(Instant(100))
+    assert table.deadline() == 200
+    assert table.take_expired(Instant(200)) == ["alice"]

@@ -34,6 +34,17 @@ def test_a_report_replaces_what_the_same_replica_said_before() -> None:
     assert book.gateways() == [G1]
 
 
+def test_a_report_says_whether_it_is_news() -> None:
+    """Most say the same again; not to somebody who has forgotten it."""
+    book = HolderBook()
+    assert book.note(name(W0), [silent(G0, 10)])
+    assert not book.note(name(W0), [silent(G0, 10)])
+    assert book.note(name(W0), [silent(G0, 20)])
+    book.forget(name(W0))
+    assert book.note(name(W0), [silent(G0, 20)])
+    assert book.silent() == {G0: 20}
+
+
 def test_what_a_silent_replica_said_is_no_longer_known() -> None:
     """Neither that a gateway beats nor that it does not."""
     book = HolderBook()

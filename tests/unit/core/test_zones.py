@@ -78,26 +78,26 @@ def test_of_two_zones_the_smaller_name_dials(
     node: str, dialled: dict[str, tuple[str, int]]
 ) -> None:
     """One link for each pair, whichever of the two has joined the other."""
-    assert book_of(node, OF_B).targets() == dialled
+    assert book_of(node, OF_B).targets == dialled
 
 
 def test_a_worker_that_moved_is_dialled_where_it_is_now() -> None:
     """Its zone has told a newer report."""
     book = book_of("a/w0/01", OF_B, ZoneReport(B, 6, workers_of("b", 29, 22)))
-    assert book.targets()[NodeName("b/w0")] == ("127.0.0.1", 29)
+    assert book.targets[NodeName("b/w0")] == ("127.0.0.1", 29)
 
 
 def test_a_worker_without_an_address_is_not_dialled() -> None:
     """It does not listen yet."""
     report = ZoneReport(B, 5, [Worker(NodeName("b/w0"), "ray-node")])
-    assert book_of("a/w0/01", report).targets() == {}
+    assert book_of("a/w0/01", report).targets == {}
 
 
 def test_a_retired_zone_is_neither_dialled_nor_counted_until_it_is_restored() -> None:
     """What is known of it is kept, and passed on."""
     book = book_of("a/w0/01", OF_B, OF_C, retired=(B,))
     assert [zone for zone, _ in book.others()] == [C]
-    assert list(book.targets()) == ["c/w0"]
+    assert list(book.targets) == ["c/w0"]
     assert book.retired == [B]
     assert OF_B in book.reports()
     book.note_cluster(ClusterChanged(workers_of("a", 1, 2), version=2))

@@ -1,6 +1,8 @@
 """The change log, call by call."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crdt.change_log import ChangeLog
 
@@ -101,3 +103,17 @@ def test_a_longer_log_says_the_same() -> None:
     log.reserve(1000)
     log.append_one(999)
     assert (rows_beyond(log, 0), rows_beyond(log, 3)) == ([2, 1, 999], [999])
+
+
+@given(st.lists(st.integers(0, 20), max_size=200), st.integers(0, 210))
+def test_a_few_rows_beyond_a_position_are_those_of_the_columns(
+    changes: list[int], position: int
+) -> None:
+    """One by one they are the same, as long as they are few and behind the closed part."""
+    log = ChangeLog(rows=21)
+    for row in changes:
+        log.append_one(row)
+    few = log.few_beyond(position, most=30)
+    assert few in (None, rows_beyond(log, position))
+    if not log._closed and log.position - position <= 30:
+        assert few is not None

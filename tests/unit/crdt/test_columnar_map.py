@@ -234,6 +234,17 @@ def test_a_gateway_that_dies_ends_its_rows_in_one_batch() -> None:
     assert not len(columns.end_holder("nobody", origin=B, first_stamp=Stamp(90)))
 
 
+def test_a_tombstone_that_came_since_the_last_look_is_dropped_at_its_time() -> None:
+    """Who knows that nothing is old enough need not look again, until something has changed."""
+    columns = full_map(6).columns
+    ended = np.zeros(1, dtype=np.uint8)
+    columns.write(rows_of(columns, KEYS[0]), ended, origin=B, first_stamp=Stamp(30))
+    assert [columns.drop_tombstones(Stamp(30)) for _ in range(2)] == [0, 0]
+    columns.write(rows_of(columns, KEYS[1]), ended, origin=Origin("c"), first_stamp=Stamp(25))
+    assert [columns.drop_tombstones(Stamp(26)) for _ in range(2)] == [1, 0]
+    assert [columns.drop_tombstones(Stamp(31)) for _ in range(2)] == [1, 0]
+
+
 def test_tombstones_are_dropped_in_bounded_steps() -> None:
     """So that a pause is bounded, too."""
     presences = full_map(6)

@@ -334,3 +334,28 @@ def test_a_promise_moves_the_vector_and_one_with_an_unseen_base_is_refused() -> 
     with pytest.raises(StampTooFar):
         presences.apply(delta_of(new=far), wall_ms=NOW_MS)
     assert presences.vector == VersionVector({A: Stamp(5)})
+
+
+def test_all_keys_are_those_of_rows_and_of_tombstones() -> None:
+    """Nobody who has many to ask for need ask one by one."""
+    assert new_map().keys() == frozenset()
+    presences = map_of(row_of(ALICE, 1), row_of(BOB, 2, status=REMOVED))
+    assert presences.keys() == {ALICE, BOB}
+    assert presences.prune([BOB]) == 1
+    assert presences.keys() == {ALICE}
+
+
+def test_a_promise_on_its_short_way_does_what_apply_does() -> None:
+    """It moves the vector and nothing else, and is refused for the same reasons."""
+    short, long = map_of(row_of(ALICE, 1), new=1), map_of(row_of(ALICE, 1), new=1)
+    promise = delta_of(base=long.vector, new=7)
+    packed = short.pack(promise)
+    assert len(short.take_promise(packed, wall_ms=NOW_MS)) == 0
+    long.apply(promise, wall_ms=NOW_MS)
+    assert (short.vector, short.all_rows()) == (long.vector, long.all_rows())
+    unseen = short.pack(delta_of(base=VersionVector({B: Stamp(1)}), new=8))
+    with pytest.raises(BaseNotSeen):
+        short.take_promise(unseen, wall_ms=NOW_MS)
+    early = short.pack(delta_of(new=pack_stamp(NOW_MS + 101, 0)))
+    with pytest.raises(StampTooFar):
+        short.take_promise(early, wall_ms=NOW_MS)

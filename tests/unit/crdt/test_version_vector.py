@@ -114,3 +114,10 @@ def test_a_vector_survives_pickling() -> None:
     seen = vector(a=1, b=2)
     hash(seen)
     assert pickle.loads(pickle.dumps(seen)) == seen  # noqa: S301 - made a line above
+
+
+def test_a_vector_can_be_walked_without_sorting_it() -> None:
+    """For what does not depend on the order."""
+    seen = vector(b=2, a=1)
+    assert sorted(seen.origins()) == ["a", "b"]
+    assert sorted(seen.pairs()) == seen.items()
