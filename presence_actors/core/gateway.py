@@ -650,6 +650,7 @@ class GatewayMachine:
             self._holding.note_choice(view, self._now)
             self._dismiss(view)
         for row in changed.defeats:
+            link.note_beaten(row)
             session = self._holding.note_defeat(row, self._now)
             if session is None or session.connection is None:
                 continue

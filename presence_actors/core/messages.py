@@ -151,6 +151,9 @@ class Attach(msgspec.Struct, frozen=True, tag=True):
     topics: list[Topic]
     #: What the gateway has seen of this shard; only the difference comes back.
     cursors: tuple[VersionVector, VersionVector]
+    #: Stamped rows of sessions that went on elsewhere: what is missing from `rows` because of them
+    #: has not ended.
+    beaten: Rows = msgspec.field(default_factory=Rows.empty)
 
 
 class Attached(msgspec.Struct, frozen=True, tag=True):

@@ -362,6 +362,8 @@ class ReplicaMachine:
         for topic in message.topics:
             self._attached.watch(attachment, topic)
         self._write_entries(attachment, message.rows)
+        if len(message.beaten):
+            self._take_witnessed(PRESENCE, message.beaten)
         for row in self._store.presence.holder_rows(message.gateway):
             if row.key not in attachment.keys:
                 self._end(row, _LEFT)

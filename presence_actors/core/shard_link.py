@@ -9,6 +9,7 @@ lost and nothing depends on the old replica.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from crdt import Row, Rows, VersionVector, epoch_resume
 from presence_actors.core.cursors import without_dead
@@ -37,6 +38,9 @@ from presence_actors.core.stream import ReceiveStream, SendStream
 __all__ = ["ShardLink"]
 
 Key = tuple[str, str, str]
+#: Entries given up that are remembered, for each shard. Who forgets one may end, at a replica that
+#: has not heard of it, what goes on elsewhere; it comes back when that replica is told.
+_BEATEN_MAX: Final = 4_096
 _NOT_READY = Reach(ready=False, origins={}, holders={}, zones={})
 
 
@@ -46,6 +50,7 @@ class ShardLink:
     __slots__ = (
         "_announcement",
         "_ask_seen",
+        "_beaten",
         "_dismissals",
         "_due",
         "_durable",
@@ -95,6 +100,8 @@ class ShardLink:
         self._rows: dict[Key, Row] = {}
         self._durable: dict[Key, Row] = {}
         self._dismissals: dict[Key, Row] = {}
+        #: What beat entries that we gave up: the next replica may not have heard of it.
+        self._beaten: dict[Key, Row] = {}
         #: Rows stamped elsewhere that the present replica lacks, and whether we have looked yet.
         self._witnessed: tuple[dict[Key, Row], dict[Key, Row]] = ({}, {})
         self._is_new = False
@@ -139,6 +146,7 @@ class ShardLink:
         """An entry changed."""
         self._rows.pop(row.key, None)
         self._rows[row.key] = row
+        self._beaten.pop(row.key, None)
         self._want(due)
 
     def write_durable(self, row: Row, request: RequestId | None, due: Instant) -> None:
@@ -163,6 +171,13 @@ class ShardLink:
         self._witnessed[which].update((row.key, row) for row in rows)
         if self._witnessed[which]:
             self._want(due)
+
+    def note_beaten(self, row: Row) -> None:
+        """A row that beat one of ours, as its home stamped it."""
+        self._beaten.pop(row.key, None)
+        self._beaten[row.key] = row
+        if len(self._beaten) > _BEATEN_MAX:
+            del self._beaten[next(iter(self._beaten))]
 
     def take_news_of_vector(self) -> bool:
         """Whether this is the first that we hear of what the present replica has seen."""
@@ -251,6 +266,9 @@ class ShardLink:
         Ends move on with what is held. The replica that was lost may have stamped the entry with a
         clock that is ahead of this one's, and would beat an end of the same epoch when it is heard
         again.
+
+        With what beat entries that we gave up: to a replica that has not heard of it, they would
+        look like left.
         """
         rows = {row.key: row for row in held}
         for key, row in self._rows.items():
@@ -269,6 +287,7 @@ class ShardLink:
             rows=Rows.of(rows.values()),
             topics=topics,
             cursors=self.vectors,
+            beaten=Rows.of(row for key, row in self._beaten.items() if key not in rows),
         )
         return self._announcement
 

@@ -109,6 +109,7 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             rows=Rows.of([UNSTAMPED]),
             topics=[LOBBY],
             cursors=(SEEN, VersionVector()),
+            beaten=Rows.of([ALICE]),
         )
     ],
     "attached": [Attached(shard=SHARD, worker=WORKER, gateway=GATEWAY, number=1)],

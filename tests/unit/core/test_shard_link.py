@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdt import Origin, Row, Rows, VersionVector, epoch_resume
+from crdt import Origin, Row, Rows, Stamp, VersionVector, epoch_resume
 from presence_actors.core.epochs import entry_epoch
 from presence_actors.core.ids import NodeId, RequestId, ShardId, Topic, ZoneId
 from presence_actors.core.instants import Instant, WallMs
@@ -309,6 +309,33 @@ def test_an_announcement_has_all_that_is_held_and_ends_that_may_not_have_been_he
     link.note_attached(at(7))
     # The rows went with the announcement; the topic that is not known yet is asked for behind it.
     assert bodies(sent(link, 7)) == [Operations(EMPTY, EMPTY, [LOBBY], [])]
+
+
+def test_an_announcement_has_what_beat_entries_that_were_given_up() -> None:
+    """But not what the gateway holds again, nor what it has written over since."""
+    link = lost_link()
+    elsewhere = ALICE._replace(stamp=Stamp(99), origin=Origin(W1), epoch=77, holder="a/g9/1")
+    link.note_beaten(elsewhere)
+    link.note_beaten(elsewhere._replace(key=BOB.key))
+    link.choose(name(W0), W0)
+    attach = link.attach(G0, [BOB], [], [], Instant(RESEND))
+    assert list(attach.beaten) == [elsewhere]
+    # Remembered for the next replica, too, until the entry is ours again.
+    link.choose(name(W1), W1)
+    assert list(link.attach(G0, [BOB], [], [], Instant(RESEND)).beaten) == [elsewhere]
+    link.write(ALICE, Instant(5))
+    link.choose(name(W0), W0)
+    assert not list(link.attach(G0, [BOB], [], [], Instant(RESEND)).beaten)
+
+
+def test_of_entries_given_up_a_bounded_number_is_remembered() -> None:
+    """The newest ones."""
+    link = lost_link()
+    for number in range(4_100):
+        link.note_beaten(ALICE._replace(key=(*ALICE.key[:2], f"s{number}")))
+    link.choose(name(W0), W0)
+    kept = list(link.attach(G0, [], [], [], Instant(RESEND)).beaten)
+    assert [row.key[2] for row in (kept[0], kept[-1])] == ["s4", "s4099"]
 
 
 def test_an_announcement_is_repeated_unchanged_until_it_is_answered() -> None:
