@@ -7,11 +7,13 @@ from typing import Final, NamedTuple
 __all__ = ["MUTANTS", "Mutant"]
 
 _MAP: Final = "crdt/lww_map.py"
+_FANOUT: Final = "presence_actors/core/fanout.py"
 _GOSSIP: Final = "presence_actors/core/gossip.py"
 _REPLICA: Final = "presence_actors/core/replica.py"
 _LAWS: Final = "tests/unit/crdt/test_counterexamples.py"
 _SCENARIOS: Final = "tests/simulation/test_scenarios.py"
 _PEOPLE: Final = "tests/simulation/test_scenarios_of_people.py"
+_KNOWN: Final = "tests/simulation/test_known_bugs.py"
 _UNREADY: Final = "tests/simulation/test_unready.py"
 _MACHINE: Final = "tests/unit/core/test_replica.py"
 
@@ -170,5 +172,56 @@ MUTANTS: Final = (
         "wanted |= lost & (replaced.statuses > 0)",
         "lost.any()",
         "tests/unit/core/test_replica_among_peers.py",
+    ),
+    # Where stamps alone decided, this would be an expiry stamped with the time of the expiry.
+    Mutant(
+        "let an expiry beat a return",
+        "presence_actors/core/sessions.py",
+        "            epoch=self.entries[topic].epoch,\n            status=0,",
+        "            epoch=self.entries[topic].epoch + (1 << 33),\n            status=0,",
+        _KNOWN,
+        "expiry",
+    ),
+    Mutant(
+        "advance by a promise whose base was not seen",
+        "crdt/columnar_map.py",
+        "self.require_acceptable(base, new, clock, wall_ms)",
+        "self.require_acceptable(VersionVector(), new, clock, wall_ms)",
+        _LAWS,
+    ),
+    Mutant(
+        "clamp a stamp from the far future",
+        "crdt/hlc.py",
+        "raise StampTooFar(stamp, wall_ms, self._drift_ms_max)",
+        "stamp = pack_stamp(wall_ms + self._drift_ms_max, 0)",
+        "tests/unit/crdt/test_hlc.py",
+    ),
+    Mutant(
+        "drop a tombstone before the horizon",
+        "presence_actors/core/store.py",
+        "return self._horizon.drop_before(now.wall)",
+        "return self._horizon.drop_before(now.wall + self._horizon.horizon_ms)",
+        "tests/unit/core/test_store.py",
+    ),
+    Mutant(
+        "forget the grace when a gateway dies",
+        _FANOUT,
+        "span = self._knobs.grace_gateway_ms if dead else",
+        "span = 0 if dead else",
+        "tests/unit/core/test_fanout.py",
+    ),
+    Mutant(
+        "hold back without a bound",
+        "presence_actors/core/stream.py",
+        "return len(self._unacknowledged) >= SEGMENTS_UNACKNOWLEDGED_MAX",
+        "return False",
+        "tests/unit/core/test_fanout.py",
+    ),
+    Mutant(
+        "take a late announcement",
+        _REPLICA,
+        "if self._has_moved_on(message):",
+        "if False:",
+        _MACHINE,
     ),
 )

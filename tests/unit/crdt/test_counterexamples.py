@@ -163,6 +163,19 @@ def test_a_lost_delta_is_not_covered_by_the_next() -> None:
     assert (receiver.rows_total, receiver.vector) == (0, NOTHING)
 
 
+def test_a_promise_after_a_lost_delta_covers_nothing_either() -> None:
+    """An idle origin advances by deltas without rows, and they have a base like any other.
+
+    ::
+
+        A  writes KEY --(lost)--    is idle, from 1 to 9 --> B: covers 1, never received
+    """
+    receiver = new_map()
+    with pytest.raises(BaseNotSeen, match=r"a up to 1 \(seen 0\)"):
+        receiver.apply(delta(vector(a=1), vector(a=9)), wall_ms=WALL_MS)
+    assert receiver.vector == NOTHING
+
+
 @pytest.mark.parametrize("every", [2, 3, 5, 7])
 @pytest.mark.parametrize("lost", range(7))
 def test_the_loss_of_one_delta_of_every_few_claims_nothing(every: int, lost: int) -> None:
