@@ -115,7 +115,9 @@ class ChangeLog:
         return self._positions.take(rows)
 
     def append(self, rows: NDArray[np.int64], *, new_count: int | None = None) -> bool:
-        """Note changes in this order; False, and nothing noted, if a row comes twice.
+        """Note changes in this order; False if a row comes twice.
+
+        After that these same rows must be appended once each: where they stood is lost.
 
         Args:
             rows: They leave their old positions.
@@ -135,15 +137,20 @@ class ChangeLog:
                 held = self._positions.take(places, mode="clip")
                 held -= np.uint64(first)
                 if (held < count).any():
-                    return False
+                    return self._take_back(rows[: part.start])
             self._positions[places] = positions
             if not np.array_equal(self._positions.take(places, mode="clip"), positions):
-                return False
+                return self._take_back(rows[: part.stop])
         self._rows[self._length : self._length + count] = rows
         self._length += count
         self._position += count
         self._count += new_count
         return True
+
+    def _take_back(self, rows: NDArray[np.int64]) -> bool:
+        # A position that was noted in vain would pass for one of the next attempt.
+        self._positions[rows] = self._position
+        return False
 
     def append_one(self, row: int) -> None:
         """Note a change."""

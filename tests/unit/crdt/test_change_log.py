@@ -1,9 +1,11 @@
 """The change log, call by call."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crdt import records
 from crdt.change_log import ChangeLog
 
 
@@ -29,6 +31,22 @@ def test_a_row_that_changes_again_leaves_its_old_place() -> None:
         [3],
     )
     assert (len(log), log.position, log.position_of(1)) == (3, 4, 3)
+
+
+def test_a_batch_with_a_row_twice_can_be_noted_again_once_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a pass noted in vain does not pass for a row that comes twice (2026-11-24)."""
+    monkeypatch.setattr(records, "_PASS", 2)
+    log = log_of(1, 2)
+    for rows in ([3, 4, 5, 6, 7, 7], [3, 4, 5, 3], [5, 6, 7, 8, 9, 5]):
+        known = set(rows_beyond(log, 0))
+        assert not log.append(np.array(rows), new_count=len(set(rows) - known))
+        once = sorted(set(rows), reverse=True)
+        before = log.position
+        assert log.append(np.array(once), new_count=len(set(rows) - known))
+        assert rows_beyond(log, before) == once
+        assert len(log) == len(known | set(rows))
 
 
 def test_a_batch_is_noted_as_if_its_rows_came_one_by_one() -> None:
