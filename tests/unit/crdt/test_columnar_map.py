@@ -218,6 +218,29 @@ def test_a_local_write_takes_stamps_in_order_and_leaves_greater_ones() -> None:
     assert not len(columns.write(rows[:0], statuses[:0], origin=A, first_stamp=Stamp(20)))
 
 
+def test_a_large_batch_in_which_a_row_comes_twice_is_written_and_logged() -> None:
+    """The last of both counts, and whoever reads the log gets every row."""
+    count = 12_000
+    presences = LWWMap(drift_ms_max=100, ids_kept=False)
+    columns = presences.columns
+    keys = np.random.default_rng(1).integers(0, 1 << 63, (count, 2), dtype=np.uint64)
+    batch = presences.pack(delta_of(*(row_of(KEYS[0], 1) for _ in range(count)))).rows
+    fields = {name: getattr(batch, name) for name in batch.__slots__} | {"keys": keys, "ids": None}
+    stamps = {"stamps": np.arange(1, count + 1, dtype=np.uint64)}
+    whole = PackedDelta(NOTHING, NOTHING, type(batch)(**fields | stamps), Stamp(0))
+    assert len(columns.apply(whole, wall_ms=NOW_MS)) == count
+    position = columns.entries.log.position
+    for twice in ((11_000, 11_500), (20, 11_900), (5, 9)):
+        rows = columns.find(keys)
+        rows[twice[1]] = rows[twice[0]]
+        expected = np.delete(rows, twice[0]).tolist()
+        first = Stamp(presences.vector[B] + 20_000)
+        changed = columns.write(rows, np.ones(count, np.uint8), origin=B, first_stamp=first)
+        assert changed.tolist() == expected
+        found, position, _ = columns.missing_rows(VersionVector(), after=position)
+        assert found.tolist() == expected
+
+
 def test_a_gateway_that_dies_ends_its_rows_in_one_batch() -> None:
     """All of them, and no others; then nobody holds them."""
     presences = full_map(6)
