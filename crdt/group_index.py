@@ -7,14 +7,14 @@ Batches are linked in one go: sorted by group, each run becomes a piece of list 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crdt.ordering import order_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_ROW_MASK: Final = np.uint64((1 << 32) - 1)
 
 
 class GroupIndex:
@@ -83,11 +83,9 @@ class GroupIndex:
 
     def add(self, rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
         """Put rows that are in no group into these."""
-        order = np.arange(len(rows), dtype=np.uint64)
-        order |= groups.astype(np.uint64) << np.uint64(32)
-        order.sort()
-        sorted_rows = rows.take((order & _ROW_MASK).view(np.int64)).astype(np.uint32)
-        of_group = (order >> np.uint64(32)).view(np.int64)
+        order = order_of(groups)
+        sorted_rows = rows.take(order).astype(np.uint32)
+        of_group = groups.take(order)
         ends = np.empty(len(rows), dtype=np.bool_)
         ends[-1:] = True
         np.not_equal(of_group[1:], of_group[:-1], out=ends[:-1])

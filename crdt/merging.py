@@ -15,6 +15,7 @@ import numpy as np
 from crdt.entries import ORIGINS_MAX, Entries
 from crdt.errors import CrdtError, KeyCollision, KeysUnknown
 from crdt.hlc import Origin
+from crdt.ordering import repeats
 from crdt.row_table import HOLDER_SHIFT, ORIGIN_SHIFT, absent
 
 if TYPE_CHECKING:
@@ -72,15 +73,13 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
             batch = batch.take(places)
     rows, stamps, epochs = entries.look_up(batch.keys)
     missing = np.flatnonzero(rows == 0)
-    if len(missing) > 1:
-        words = np.sort(batch.keys.take(missing, axis=0)[:, 1])
-        if (words[1:] == words[:-1]).any():
-            _require_one_key_each(batch)
-            kept = batch.greatest_places()
-            places = kept if places is None else places.take(kept)
-            batch = batch.take(kept)
-            rows, stamps, epochs = rows.take(kept), stamps.take(kept), epochs.take(kept)
-            missing = np.flatnonzero(rows == 0)
+    if len(missing) > 1 and repeats(batch.keys.take(missing, axis=0)[:, 1]):
+        _require_one_key_each(batch)
+        kept = batch.greatest_places()
+        places = kept if places is None else places.take(kept)
+        batch = batch.take(kept)
+        rows, stamps, epochs = rows.take(kept), stamps.take(kept), epochs.take(kept)
+        missing = np.flatnonzero(rows == 0)
     if ids_kept:
         _require_keys(entries, batch, rows, missing)
     win, lost = _compare(entries, batch, rows, stamps, epochs)
