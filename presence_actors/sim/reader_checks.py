@@ -257,6 +257,8 @@ def i16_operations_are_answered_in_time(scene: Scene, memory: ReaderMemory) -> I
     if scene.calm_ms < least:
         return
     for life in scene.history.lives:
+        if scene.healed_ms is not None and scene.gateway_of(life) not in scene.plan.core:
+            continue  # Its gateway is not among what was healed, and nobody can answer it.
         since = life.waits_since_ms
         if life.is_up and since is not None and now - max(since, life.up_since_ms or now) >= least:
             yield f"{life.name} has waited for an answer since {since}"
