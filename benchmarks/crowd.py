@@ -224,6 +224,10 @@ class Crowd:
         while (left := until - time.monotonic()) > 0:
             self._pump(min(left, 0.05))
 
+    def hear_on(self, *, seconds: float) -> None:
+        """As `listen`, but what came in since the order before this one counts, too."""
+        self.listen(seconds=seconds)
+
     def come_back(self, *, port: int, jitter_s: float, count: int, within_s: float) -> None:
         """Whoever has lost his connection resumes at that port; wait until so many are back."""
         self._opened = 0
@@ -255,7 +259,7 @@ class Crowd:
 
     def obey(self, order: str, arguments: dict[str, Any]) -> Done:
         """One order, to its end."""
-        if order != "gather":
+        if order not in ("gather", "hear_on"):
             # What was sent before may have come in between two orders.
             self._times = array("q")
             self._frames = self._frame_bytes = self._opened = self._failed = 0

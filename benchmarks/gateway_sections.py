@@ -312,7 +312,7 @@ class Bench:
             )
             self.tell("drain")
             gateway("drain", spread_ms=4_000)
-            done = clients("listen", seconds=9)
+            done = clients("hear_on", seconds=9)
             others = plan.many - done.codes.get(1012, 0)
             self.add(
                 f"drain of {plan.many:,}, not closed with 1012",

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def blocks(text: str, language: str) -> Iterator[str]:
     """The fenced blocks of a language."""
     for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         yield match[1]
+
+
+def test_no_two_decisions_have_one_number() -> None:
+    """Elsewhere they are called by it."""
+    numbers = Counter(path.name[:4] for path in (ROOT / "docs/decisions").glob("*.md"))
+    assert {number for number, count in numbers.items() if count > 1} == set()
 
 
 def test_each_document_has_one_title() -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 __all__ = ["Rates"]
 
+#: Shorter waits are errors of floating point, which would refuse the last of a burst.
+_ROUNDING_S = 1e-6
+
 
 class Rates:
     """Buckets by name.
@@ -26,11 +29,11 @@ class Rates:
         self._full_at: dict[str, float] = {}
         self._sweep_at = 1_024
 
-    def wait_s(self, name: str, now: float) -> float:
-        """0, and it counts; or after how many seconds it may ask again."""
-        full_at = max(self._full_at.get(name, now), now)
+    def wait_s(self, name: str, now: float, *, count: int = 1) -> float:
+        """0, and all of it counts; or after how many seconds it may ask again."""
+        full_at = max(self._full_at.get(name, now), now) + (count - 1) * self._interval
         wait = full_at - now - self._tolerance
-        if wait > 0:
+        if wait > _ROUNDING_S:
             return wait
         self._full_at[name] = full_at + self._interval
         if len(self._full_at) >= self._sweep_at:

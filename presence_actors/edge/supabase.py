@@ -8,9 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from presence_actors.core.allowance import Allowance
 from presence_actors.core.events import BroadcastPosted
-from presence_actors.core.instants import Instant
 from presence_actors.core.limits import BROADCASTS_PER_SECOND_MAX, CLIENT_FRAME_BYTES_MAX
 from presence_actors.core.vocabulary import Broadcast, ErrorCode, Identity
 from presence_actors.edge.admission import bearer
@@ -18,6 +16,7 @@ from presence_actors.edge.answers import failure
 from presence_actors.edge.conn import Dialog
 from presence_actors.edge.cors import Origins
 from presence_actors.edge.driver import GatewayDriver
+from presence_actors.edge.rates import Rates
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
 from presence_actors.wire.phoenix_frames import Spoken, Version
 from presence_actors.wire.phoenix_presence import Rooms
@@ -28,8 +27,6 @@ from presence_actors.wire.supabase_talk import Hall, broadcast_of, posted
 __all__ = ["SupabaseApi", "SupabaseDialect"]
 
 _BYTES: Final = "application/octet-stream"
-#: Users whose pace is remembered. Beyond: all are forgotten.
-_SPEAKERS_MAX: Final = 10_000
 
 
 class SupabaseDialect:
@@ -84,7 +81,7 @@ class SupabaseApi:
     def __init__(self, driver: GatewayDriver, origins: Origins) -> None:
         self._driver = driver
         self._origins = origins
-        self._paces: dict[tuple[str, str], Allowance] = {}
+        self._rates = Rates(per_second=BROADCASTS_PER_SECOND_MAX, burst=BROADCASTS_PER_SECOND_MAX)
 
     def routes(self) -> list[web.RouteDef]:
         """What to serve."""
@@ -143,10 +140,5 @@ class SupabaseApi:
         return self._driver.verifier.verify(token)
 
     def _may(self, identity: Identity, count: int) -> bool:
-        who = (str(identity.namespace), str(identity.user))
-        pace = self._paces.get(who)
-        if pace is None:
-            if len(self._paces) >= _SPEAKERS_MAX:
-                self._paces.clear()
-            pace = self._paces[who] = Allowance(BROADCASTS_PER_SECOND_MAX)
-        return pace.take(count, Instant(int(asyncio.get_running_loop().time() * 1_000)))
+        who = f"{identity.namespace}/{identity.user}"
+        return not self._rates.wait_s(who, asyncio.get_running_loop().time(), count=count)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crdt import Row
+from crdt.hlc import stamp_wall
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.session import Phase
 from presence_actors.core.status import intent_of
@@ -28,19 +29,32 @@ _Key = tuple[str, str, str]
 
 
 def differences(scene: Scene) -> Iterator[str]:
-    """What replicas of the core do not agree on."""
+    """What replicas of the core do not agree on.
+
+    What was written a moment ago is on its way: who is not used becomes away at any time.
+    """
+    knobs = scene.plan.knobs
+    fresh_ms = scene.world.now.wall - 2 * (knobs.gossip_idle_ms + knobs.resend_ms)
     for group in scene.by_shard(core=True):
         for which in (PRESENCE, DURABLE):
             first_name, first = group[0]
             ours = canonical(first.maps()[which], cut_ms=cut_ms(scene))
             for name, replica in group[1:]:
                 theirs = canonical(replica.maps()[which], cut_ms=cut_ms(scene))
-                if ours != theirs:
+                if _settled(ours, theirs, fresh_ms) != _settled(theirs, ours, fresh_ms):
                     kind = "entries" if which == PRESENCE else "choices"
                     yield (
                         f"shard {first.shard}: {kind} of {first_name} and {name} differ: "
                         f"{difference(ours, theirs)}"
                     )
+
+
+def _settled(rows: list[Row], others: list[Row], fresh_ms: int) -> list[Row]:
+    """The rows of which neither side has a version from a moment ago."""
+    if rows == others:
+        return rows
+    fresh = {row.key for row in (*rows, *others) if stamp_wall(row.stamp) >= fresh_ms}
+    return [row for row in rows if row.key not in fresh]
 
 
 def i2_the_core_agrees(scene: Scene) -> Iterator[str]:

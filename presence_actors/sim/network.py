@@ -9,7 +9,7 @@ whether it took effect.
 Cut        nothing passes; what is on its way is lost, too
 Clog       everything is held, and comes at once and in order when the clog is released
 Disturbed  frames are lost, repeated, late (and overtaken), damaged, at these rates
-Throttle   so many bytes per second pass; the rest waits in line
+Throttle   so many bytes per second pass; the rest waits in line, or is lost if that is long
 =========  =====================================================================================
 """
 
@@ -41,6 +41,8 @@ __all__ = [
 
 _LATENCY_MS: Final = 1
 _JITTER_MS: Final = 2
+#: A real queue is bounded, and drops what it cannot hold: so much a narrow link has in line.
+_LINE_MS_MAX: Final = 10_000
 
 #: Who sends, and who would hear.
 Pair = tuple[NodeName, NodeName]
@@ -252,7 +254,8 @@ class Network:
                 case Disturbed():
                     arrivals = self._disturbed(arrivals, one.faults, one)
                 case Throttle():
-                    arrivals = [_in_line(one, pair, at, frame.size) for at in arrivals]
+                    waiting = [_in_line(one, pair, at, frame.size) for at in arrivals]
+                    arrivals = [at for at in waiting if at is not None]
                 case Cut() | Clog():
                     pass
         return arrivals
@@ -305,8 +308,11 @@ class Network:
         return int(self._random.random() * faults.delay_ms) if late else 0
 
 
-def _in_line(throttle: Throttle, pair: Pair, arrival: Instant, size: int) -> Instant:
+def _in_line(throttle: Throttle, pair: Pair, arrival: Instant, size: int) -> Instant | None:
     begins = max(float(arrival), throttle.free_at.get(pair, 0.0))
+    if begins > arrival + _LINE_MS_MAX:
+        throttle.hits += 1
+        return None
     ends = begins + size * 1000 / throttle.bytes_per_s
     throttle.free_at[pair] = ends
     if ends > arrival + 1:

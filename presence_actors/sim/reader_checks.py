@@ -256,9 +256,11 @@ def i16_operations_are_answered_in_time(scene: Scene, memory: ReaderMemory) -> I
     least = knobs.unreachable_after_ms + 2 * knobs.resend_ms + _SPREAD_MS
     if scene.calm_ms < least:
         return
+    # Who is at a gateway that is cut off from the core for good may wait.
+    cut_off = () if scene.healed_ms is None else scene.plan.lost
     for life in scene.history.lives:
-        if scene.healed_ms is not None and scene.gateway_of(life) not in scene.plan.core:
-            continue  # Its gateway is not among what was healed, and nobody can answer it.
+        if scene.gateway_of(life) in cut_off:
+            continue
         since = life.waits_since_ms
         if life.is_up and since is not None and now - max(since, life.up_since_ms or now) >= least:
             yield f"{life.name} has waited for an answer since {since}"

@@ -188,9 +188,9 @@ class PhoenixDialog:
         """The machine has something for this client."""
         match message:
             case Ok(id=int(request)):
-                return self._granted(request)
+                return self._channels.granted(request, joined={})
             case Err(id=int(request)):
-                return self._denied(request, message)
+                return self._channels.denied(request, message)
             case Err(code=ErrorCode.KICKED):
                 return Turn(frames=self._channels.dismiss())
             case Snap() | Diff():
@@ -202,30 +202,6 @@ class PhoenixDialog:
     def hear_said(self, _said: Said) -> Turn:
         """Nothing: no channel of this protocol listens."""
         return Turn()
-
-    def _granted(self, request: int) -> Turn:
-        pending = self._channels.take(request)
-        if pending is None:
-            return Turn()
-        channel = pending.channel
-        if pending.kind == "join":
-            channel.missing -= 1
-            if channel.missing:
-                return Turn()
-        return Turn(frames=self._channels.reply(channel, pending.ref, "ok", {}))
-
-    def _denied(self, request: int, refusal: Err) -> Turn:
-        pending = self._channels.take(request)
-        if pending is None:
-            return Turn()
-        channel = pending.channel
-        if pending.kind == "untrack" and refusal.code is ErrorCode.NOT_JOINED:
-            return Turn(frames=self._channels.reply(channel, pending.ref, "ok", {}))
-        response = {"reason": refusal.message}
-        turn = Turn(frames=self._channels.reply(channel, pending.ref, "error", response))
-        if pending.kind == "join":
-            turn.messages = self._channels.give_up(channel)
-        return turn
 
     def _channel_of(self, topic: str) -> Channel | None:
         channel = self._channels.get(topic)

@@ -10,7 +10,17 @@ from typing import Final, Literal
 
 from presence_actors.core.ids import Namespace
 from presence_actors.core.limits import ROOMS_PER_SESSION_MAX
-from presence_actors.core.vocabulary import ClientMessage, Diff, Snap, Talk, Unlisten, Unset, Unsub
+from presence_actors.core.vocabulary import (
+    ClientMessage,
+    Diff,
+    Err,
+    ErrorCode,
+    Snap,
+    Talk,
+    Unlisten,
+    Unset,
+    Unsub,
+)
 from presence_actors.wire.phoenix_frames import (
     Frame,
     Ref,
@@ -23,9 +33,12 @@ from presence_actors.wire.phoenix_frames import (
 from presence_actors.wire.phoenix_presence import STATE, Rooms
 from presence_actors.wire.turns import Turn
 
-__all__ = ["CHANNELS_MAX", "Channel", "Channels", "Pending", "is_stale", "rejoined"]
+__all__ = ["CHANNELS_MAX", "Channel", "Channels", "is_stale", "rejoined"]
 
 CHANNELS_MAX: Final = ROOMS_PER_SESSION_MAX
+
+#: What a client is told with an "ok" that says it all.
+_NOTHING: Final[object] = {}
 
 Kind = Literal["join", "track", "untrack", "broadcast"]
 
@@ -54,7 +67,7 @@ class Channel:
 
 
 @dataclass(slots=True)
-class Pending:
+class _Pending:
     """A message whose answer is an answer to the client."""
 
     kind: Kind
@@ -81,7 +94,7 @@ class Channels:
         self._rooms = rooms
         #: By room: all and only channels that are joined, or are being joined.
         self._channels: dict[str, Channel] = {}
-        self._pending: dict[int, Pending] = {}
+        self._pending: dict[int, _Pending] = {}
         self._last_id = 0
 
     def __len__(self) -> int:
@@ -147,14 +160,36 @@ class Channels:
     def ask(self, kind: Kind, channel: Channel, ref: Ref) -> int:
         """A number for a message; its answer is the answer to this ref."""
         self._last_id += 1
-        self._pending[self._last_id] = Pending(kind, channel, ref)
+        self._pending[self._last_id] = _Pending(kind, channel, ref)
         if kind == "join":
             channel.missing += 1
         return self._last_id
 
-    def take(self, request: int) -> Pending | None:
-        """What the answer to this number is for."""
-        return self._pending.pop(request, None)
+    def granted(self, request: int, *, joined: object) -> Turn:
+        """The machine did what this message asked; `joined` is what a join is told."""
+        pending = self._pending.pop(request, None)
+        if pending is None:
+            return Turn()
+        channel, response = pending.channel, _NOTHING
+        if pending.kind == "join":
+            channel.missing -= 1
+            if channel.missing:
+                return Turn()
+            response = joined
+        return Turn(frames=self.reply(channel, pending.ref, "ok", response))
+
+    def denied(self, request: int, refusal: Err) -> Turn:
+        """It did not; a channel that could not be joined is no more."""
+        pending = self._pending.pop(request, None)
+        if pending is None:
+            return Turn()
+        channel = pending.channel
+        if pending.kind == "untrack" and refusal.code is ErrorCode.NOT_JOINED:
+            return Turn(frames=self.reply(channel, pending.ref, "ok", {}))
+        turn = Turn(frames=self.reply(channel, pending.ref, "error", {"reason": refusal.message}))
+        if pending.kind == "join":
+            turn.messages = self.give_up(channel)
+        return turn
 
     # Frames.
 

@@ -38,7 +38,7 @@ from presence_actors.core.vocabulary import (
     Unset,
 )
 from presence_actors.wire.identifiers import room_topic
-from presence_actors.wire.phoenix_channels import Channel, Channels, Pending, is_stale, rejoined
+from presence_actors.wire.phoenix_channels import Channel, Channels, is_stale, rejoined
 from presence_actors.wire.phoenix_claims import Claims, checked_meta, fields_of
 from presence_actors.wire.phoenix_frames import (
     BROADCAST,
@@ -308,9 +308,9 @@ class SupabaseDialog:
         """The machine has something for this client."""
         match message:
             case Ok(id=int(request)):
-                return self._granted(self._channels.take(request))
+                return self._channels.granted(request, joined=_GRANTED)
             case Err(id=int(request)):
-                return self._denied(self._channels.take(request), message)
+                return self._channels.denied(request, message)
             case Err(code=ErrorCode.KICKED):
                 return Turn(frames=self._channels.dismiss())
             case Snap() | Diff():
@@ -330,30 +330,6 @@ class SupabaseDialog:
         if said.binary:
             return Turn(frames=[made], binary=True)
         return Turn(frames=[glue(self._version, channel.join_ref, made)])
-
-    def _granted(self, pending: Pending | None) -> Turn:
-        if pending is None:
-            return Turn()
-        channel = pending.channel
-        response: dict[str, list[object]] = {}
-        if pending.kind == "join":
-            channel.missing -= 1
-            if channel.missing:
-                return Turn()
-            response = _GRANTED
-        return Turn(frames=self._channels.reply(channel, pending.ref, "ok", response))
-
-    def _denied(self, pending: Pending | None, refusal: Err) -> Turn:
-        if pending is None:
-            return Turn()
-        channel = pending.channel
-        if pending.kind == "untrack" and refusal.code is ErrorCode.NOT_JOINED:
-            return Turn(frames=self._channels.reply(channel, pending.ref, "ok", {}))
-        response = {"reason": refusal.message}
-        turn = Turn(frames=self._channels.reply(channel, pending.ref, "error", response))
-        if pending.kind == "join":
-            turn.messages = self._channels.give_up(channel)
-        return turn
 
     # Small things.
 

@@ -11,11 +11,12 @@ from presence_actors.core.ids import NodeName
 from presence_actors.core.instants import Instant
 from presence_actors.core.messages import PRESENCE, GossipDelta, PeerMessage
 from presence_actors.core.replica import ReplicaMachine
-from presence_actors.core.vocabulary import Bye
-from presence_actors.sim import cost_checks, end_checks, replica_checks
+from presence_actors.core.vocabulary import Bye, Intent, Patch
+from presence_actors.sim import cost_checks, end_checks, reader_checks, replica_checks
 from presence_actors.sim.history import Life
 from presence_actors.sim.meter import Meter
 from presence_actors.sim.plan import is_gateway, is_worker
+from presence_actors.sim.reader_checks import ReaderMemory
 from presence_actors.sim.replica_checks import ReplicaMemory
 from presence_actors.sim.run import Run
 from presence_actors.sim.swarm import Options, draw_plan
@@ -180,6 +181,43 @@ def test_i1_i2_i9_speak_of_a_row_that_one_replica_has_lost(
     assert list(end_checks.i9_who_is_there_has_entries(run.scene))
     wrong = list(replica_checks.i1_equal_vectors_mean_equal_rows(run.scene, memory))
     assert any("have seen the same" in what for what in wrong)
+
+
+def test_i2_leaves_what_was_written_a_moment_ago_on_its_way(run: Run) -> None:
+    """A device that nobody uses becomes away at any time, the last moment of a run not excepted.
+
+    Found by seed 2174 of `presence sim` (plan version 2), 2026-11-24.
+    """
+    workers = list(filter(is_worker, run.plan.hosts))
+    run.world.cut(workers, workers)
+    life = somebody(run)
+    life.client.ask(Patch(topic=life.client.machine.rooms[0], meta={"n": 77}))
+    run.world.run(200)
+    assert list(end_checks.i2_the_core_agrees(run.scene)) == []
+    knobs = run.plan.knobs
+    run.world.run(2 * (knobs.gossip_idle_ms + knobs.resend_ms))
+    assert any("differ" in what for what in end_checks.i2_the_core_agrees(run.scene))
+
+
+def test_i16_lets_those_wait_whose_gateway_is_cut_off_for_good(run: Run) -> None:
+    """The core cannot answer for a gateway that it never hears again; all others it must.
+
+    Found by seed 2095 of `presence sim` (plan version 2), 2026-11-24.
+    """
+    life = somebody(run)
+    gateway = run.scene.gateway_of(life)
+    assert gateway is not None
+    run.world.cut(list(filter(is_worker, run.plan.hosts)), [gateway])
+    # A gateway answers by itself what it only keeps; a choice has to be known to a replica.
+    life.ask(Intent(status="dnd"), run.world.elapsed_ms)
+    run.world.run(10_000)
+    run.history.settle(run.world.elapsed_ms)
+    calm_since_the_beginning(run)
+    run.scene.healed_ms = run.world.elapsed_ms
+    wrong = list(reader_checks.i16_operations_are_answered_in_time(run.scene, ReaderMemory()))
+    assert any(what.startswith(f"{life.name} has waited") for what in wrong)
+    run.scene.plan = msgspec.structs.replace(run.plan, lost=[gateway])
+    assert list(reader_checks.i16_operations_are_answered_in_time(run.scene, ReaderMemory())) == []
 
 
 def test_i3_speaks_of_two_writes_with_one_stamp(run: Run) -> None:

@@ -76,6 +76,19 @@ def test_a_throttle_makes_frames_wait_in_line(network: Network, frame: Frame) ->
     assert [later - arrivals[0] for later in arrivals] == [0, 1_000, 2_000]
 
 
+def test_what_a_narrow_link_cannot_hold_is_lost(network: Network, frame: Frame) -> None:
+    """Else it would go on arriving for minutes after the link is wide again.
+
+    Found by seed 2110 of `presence sim` (plan version 2), 2026-11-24.
+    """
+    throttle = Throttle(bytes_per_s=frame.size)
+    network.impair(throttle, [(A, B)])
+    counts = [len(network.arrivals(A, B, NOW, frame)) for _ in range(20)]
+    assert sum(counts) == 11
+    assert counts == sorted(counts, reverse=True)
+    assert throttle.hits == 20
+
+
 @pytest.mark.parametrize(
     ("faults", "counts"),
     [

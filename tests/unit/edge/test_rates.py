@@ -28,6 +28,18 @@ def test_one_does_not_pay_for_the_other() -> None:
     assert rates.wait_s("bob", 0.0) == 0
 
 
+def test_several_at_once_are_let_in_together_or_not_at_all() -> None:
+    """The whole burst, too, at any time of a clock."""
+    for now in (0.0, 0.1, 123_456.7):
+        rates = Rates(per_second=100, burst=100)
+        assert rates.wait_s("alice", now, count=101) > 0
+        assert rates.wait_s("alice", now, count=60) == 0
+        assert rates.wait_s("alice", now, count=41) > 0
+        assert rates.wait_s("alice", now, count=40) == 0
+        assert rates.wait_s("alice", now + 0.5, count=50) == 0
+        assert rates.wait_s("alice", now + 0.5) > 0
+
+
 def test_those_with_a_full_bucket_are_forgotten() -> None:
     """Memory follows who has asked of late."""
     rates = Rates(per_second=1, burst=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from presence_actors.core.vocabulary import Snap, Unlisten, Unset, Unsub
+from presence_actors.core.vocabulary import Err, ErrorCode, Snap, Unlisten, Unset, Unsub
 from presence_actors.wire.phoenix_channels import CHANNELS_MAX, Channels, is_stale, rejoined
 from presence_actors.wire.phoenix_frames import Frame, Version
 from presence_actors.wire.phoenix_presence import Rooms
@@ -45,21 +45,24 @@ def test_the_answers_of_a_channel_that_is_gone_are_for_nobody() -> None:
     one, other = (found.open(topic, topic, "1", "1") for topic in ("room:a", "room:b"))
     first, second = found.ask("join", one, "1"), found.ask("track", other, "2")
     found.forget(one)
-    assert found.take(first) is None
-    pending = found.take(second)
-    assert pending is not None
-    assert pending.channel is other
-    assert found.take(second) is None
+    assert found.granted(first, joined={}).frames == []
+    assert found.denied(first, Err(code=ErrorCode.FORBIDDEN, message="no")).frames == []
+    (frame,) = found.granted(second, joined={}).frames
+    assert b"room:b" in frame
+    assert found.granted(second, joined={}).frames == []
 
 
 def test_a_join_waits_for_each_of_its_grants() -> None:
     """A track waits for its own answer alone."""
     found = channels()
     one = found.open(LOBBY, LOBBY, "1", "1")
-    found.ask("join", one, "1")
-    found.ask("join", one, "1")
-    found.ask("track", one, "2")
-    assert one.missing == 2
+    first, second = found.ask("join", one, "1"), found.ask("join", one, "1")
+    track = found.ask("track", one, "2")
+    assert found.granted(first, joined={"a": 1}).frames == []
+    (tracked,) = found.granted(track, joined={"a": 1}).frames
+    assert json.loads(tracked)[4] == {"status": "ok", "response": {}}
+    (joined,) = found.granted(second, joined={"a": 1}).frames
+    assert json.loads(joined)[4] == {"status": "ok", "response": {"a": 1}}
 
 
 def test_a_diff_before_a_state_sends_the_client_back_for_one() -> None:
