@@ -11,7 +11,6 @@ import multiprocessing
 import random
 import signal
 import time
-from array import array
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
@@ -60,8 +59,6 @@ class _Here:
 
     def __init__(self) -> None:
         self._posts: dict[NodeName, tuple[NodeId, MachineHost[Any, Any]]] = {}
-        self._stalls = array("d")
-        self._worst_unsent = 0
         self._add_worker()
         node = _mint(_GATEWAY)
         self.machine = GatewayMachine(

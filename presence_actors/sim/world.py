@@ -115,8 +115,6 @@ class World:
         self.frames_carried = 0
         #: Events that machines have handled, those of clients among them.
         self.events_handled = 0
-        #: Frames between processes that arrived damaged and were not taken for anything.
-        self.frames_refused = 0
         self._zombies = Zombies()
         for zone in self.zones:
             for index in range(config.workers):
@@ -401,8 +399,7 @@ class World:
         try:
             messages = self.network.read(sender.name, to, frame)
         except RemoteProtocolError:
-            self.frames_refused += 1
-            return
+            return  # Damaged on its way, and not taken for anything.
         self._post(receiver, MessagesReceived(sender.node, messages))
 
     def inject(self, sender: NodeName, to: NodeName, messages: list[PeerMessage]) -> None:
