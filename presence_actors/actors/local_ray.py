@@ -105,8 +105,7 @@ def start(state_dir: Path, *, begun: Callable[[LocalRay], None] = lambda _ray: N
     started = LocalRay("", process.pid, psutil.Process(process.pid).create_time(), str(folder))
     try:
         begun(started)
-        _wait_until_started(process, log_path)
-        address = (folder / _ADDRESS_FILE).read_text().strip()
+        address = _wait_until_started(process, log_path, folder)
     except BaseException:
         stop(started)
         raise
@@ -189,9 +188,20 @@ def _words(folder: Path) -> list[str]:
     ]
 
 
-def _wait_until_started(process: subprocess.Popen[bytes], log_path: Path) -> None:
+def written_address(folder: Path) -> str | None:
+    """The address that Ray's head has written into its folder, `HOST:PORT`; None until it has.
+
+    Ray creates the file empty and then fills it, both after it has said that it runs.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        address = (folder / _ADDRESS_FILE).read_text().strip()
+        return address or None
+    return None
+
+
+def _wait_until_started(process: subprocess.Popen[bytes], log_path: Path, folder: Path) -> str:
     deadline = time.monotonic() + _START_SECONDS
-    while _STARTED not in log_path.read_bytes():
+    while _STARTED not in log_path.read_bytes() or (address := written_address(folder)) is None:
         if process.poll() is not None:
             last = log_path.read_text(errors="replace").strip().rpartition("\n")[2]
             raise Unavailable(what=f"Ray ended at its start ({last}); see {log_path}", where="here")
@@ -201,6 +211,7 @@ def _wait_until_started(process: subprocess.Popen[bytes], log_path: Path) -> Non
                 where="this machine",
             )
         time.sleep(_POLL_SECONDS)
+    return address
 
 
 def _head_of(ray: LocalRay) -> psutil.Process | None:
