@@ -18,6 +18,7 @@ from rich.console import Console
 
 from presence_actors.config import parse_duration
 from presence_actors.errors import ConfigError, UsageError
+from presence_actors.runtime.collector import tune_collector
 
 if TYPE_CHECKING:
     from presence_actors.sim.run import Verdict
@@ -251,6 +252,13 @@ def _print_failure(verdict: Verdict, options: Options, *, shrinks: bool) -> None
     _out.print(str(again.violation))
 
 
+def _prepare() -> None:
+    """A process that runs seeds and nothing else: its many small objects are in few cycles."""
+    import presence_actors.sim.run  # noqa: F401  # what it brings along is there for good
+
+    tune_collector()
+
+
 def _run_one(work: tuple[int, Options]) -> Verdict:
     from presence_actors.sim.run import run_seed
 
@@ -282,5 +290,6 @@ def _verdicts(work: list[tuple[int, Options]], jobs: int) -> Iterator[Iterator[V
         return
     import multiprocessing
 
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(work))) as pool:
+    spawning = multiprocessing.get_context("spawn")
+    with spawning.Pool(min(jobs, len(work)), initializer=_prepare) as pool:
         yield pool.imap_unordered(_run_one, work)

@@ -403,7 +403,10 @@ class ShardStore:
             return
         stamp = self.clock.promise(now.wall)
         for which, source in enumerate(self.maps):
-            self._apply(which, source.promise(self._origin, stamp), now)
+            before, delta = source.vector, source.promise(self._origin, stamp)
+            source.columns.take_promise(delta.base, delta.new, delta.clock, now.wall)
+            if which == PRESENCE:
+                self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
 
     def _apply(
         self,
