@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from crdt import Row
-from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic
+from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, name_of
 from presence_actors.core.placement import shard_of
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.worker import WorkerMachine
@@ -236,6 +236,10 @@ class Scene:
                     or stuck[worker]
                     or network.is_impaired(gateway, worker)
                     or network.is_impaired(worker, gateway)
+                    or (
+                        pair in weather.parted_since_ms
+                        and not self._hears_of(worker, gateway, stuck)
+                    )
                 )
                 if parted:
                     since = weather.parted_since_ms.setdefault(pair, now)
@@ -247,6 +251,24 @@ class Scene:
                     and now - self._joined_ms.setdefault(pair, now) >= settles
                 ):
                     del weather.parted_since_ms[pair], self._joined_ms[pair]
+
+    def _hears_of(self, worker: NodeName, gateway: NodeName, stuck: dict[NodeName, bool]) -> bool:
+        """Whether a worker hears from the gateway's homes that it lives.
+
+        In a cut that heals pair by pair, the gateway that has turned to another worker says nothing
+        to this one, although it could.
+        """
+        machine, network = self.world.processes[gateway].machine, self.world.network
+        if isinstance(machine, WorkerMachine):
+            return False
+        homes = {
+            name_of(attachment.node)
+            for attachment in machine.inspect().attachments
+            if attachment.node is not None
+        }
+        return not any(
+            stuck[home] or network.is_impaired(home, worker) for home in homes - {worker}
+        )
 
     def _note_unheard(self, life: Life, now: int) -> None:
         """Who has come to a gateway that is parted from the replicas is not heard there yet."""
