@@ -14,7 +14,8 @@ pytestmark = pytest.mark.simulation
 
 
 def test_a_worker_does_not_hear_of_a_gateway_that_has_turned_to_one_behind_a_cut() -> None:
-    """
+    """Whom a worker can hear is not only whom it has a link to.
+
     gateway --x-- worker A, worker B --x-- A          it turns to B
     gateway ----- worker A, worker B --x-- A          it stays there, and A still hears nothing
     gateway ----- worker A, worker B ----- A          now A does
