@@ -20,7 +20,7 @@ import msgspec
 from crdt import Origin, VersionVector
 from crdt.errors import CrdtError
 from crdt.hlc import stamp_wall
-from presence_actors.core.ids import ShardId, name_of, started_wall
+from presence_actors.core.ids import ShardId, name_of, started_wall, zone_of
 from presence_actors.core.instants import WallMs
 
 __all__ = [
@@ -93,12 +93,16 @@ def is_stale(cursor: VersionVector, ours: VersionVector, *, wall: WallMs, horizo
     """Whether the difference between a cursor and what we have seen cannot be told any more.
 
     It can for all that was written within the horizon, since ends are kept for longer. Of an
-    origin that the cursor has never seen, nothing is older than the origin itself.
+    origin that the cursor has never seen, nothing is older than the origin itself. What a cursor
+    says of zones that we have never heard of, we would wait for in vain.
     """
     limit = wall - horizon_ms
     if not cursor:
         return False
     if len(without_dead(cursor, ours)) < len(cursor):
+        return True
+    zones = {zone_of(origin) for origin, _ in ours.items()}
+    if any(zone_of(origin) not in zones for origin, _ in cursor.items()):
         return True
     return any(
         cursor[origin] < stamp and max(stamp_wall(cursor[origin]), started_wall(origin)) <= limit

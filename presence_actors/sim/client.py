@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Protocol
+from typing import Final, Protocol
 
 from presence_actors.core.effects import (
     CloseConnection,
@@ -15,7 +15,7 @@ from presence_actors.core.effects import (
     SessionEffect,
     Tell,
 )
-from presence_actors.core.events import AppAsked, DeadlineReached, SessionEvent
+from presence_actors.core.events import AppAsked, ConnectionLost, DeadlineReached, SessionEvent
 from presence_actors.core.ids import ConnectionId, NodeName, RequestId
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.session import SessionMachine
@@ -23,6 +23,8 @@ from presence_actors.core.vocabulary import Bye, ClientMessage, Err, Ok
 from presence_actors.wire.native import encode_client
 
 __all__ = ["Client", "Outside"]
+
+_LOST: Final = 1006
 
 
 class Outside(Protocol):
@@ -154,6 +156,15 @@ class Client:
             self._asleep.append(action)
         else:
             action()
+
+    def tear(self) -> ConnectionId | None:
+        """Its end of the wire is gone; the connection, if there was one."""
+        if self.link is None:
+            return None
+        (_, connection), self.link = self.link, None
+        self.dial += 1
+        self.meet(lambda: self.post(ConnectionLost(_LOST, "the wire is torn")))
+        return connection
 
     def vanish(self) -> None:
         """The process is gone without a word, for good."""

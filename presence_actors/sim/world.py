@@ -460,6 +460,15 @@ class World:
             if process.clients.pop(connection, None) is not None:
                 self._post(process, ClientDisconnected(connection))
 
+    def tear(self, client: Client, *, noticed_after_ms: int) -> None:
+        """Its wire breaks, and what is under way in it is lost; the gateway notices only later."""
+        connection = client.tear()
+        if connection is not None:
+            process = self._serving[connection]
+            process.clients.pop(connection, None)
+            noticed = Instant(self.instant + noticed_after_ms)
+            self.at(noticed, lambda: self._post(process, ClientDisconnected(connection)))
+
     def hang_up(self, client: Client) -> None:
         """The client's side of the connection closes."""
         link, client.link = client.link, None

@@ -15,6 +15,7 @@ _SCENARIOS: Final = "tests/simulation/test_scenarios.py"
 _PEOPLE: Final = "tests/simulation/test_scenarios_of_people.py"
 _KNOWN: Final = "tests/simulation/test_known_bugs.py"
 _UNREADY: Final = "tests/simulation/test_unready.py"
+_RETURNS: Final = "tests/simulation/test_resume_anywhere.py"
 _MACHINE: Final = "tests/unit/core/test_replica.py"
 
 
@@ -223,5 +224,38 @@ MUTANTS: Final = (
         "if self._has_moved_on(message):",
         "if False:",
         _MACHINE,
+    ),
+    Mutant(
+        "resume from what the replica has seen, not from what the client has",
+        "presence_actors/core/watching.py",
+        "            seen = waiting.cursor\n",
+        "            seen = waiting.cursor and self._link(view).vectors[PRESENCE]\n",
+        _RETURNS,
+        "misses_nothing",
+    ),
+    Mutant(
+        "tell whoever was ahead nothing of ends that were never shown here",
+        "presence_actors/core/topic_view.py",
+        "if row is not None and _is_public_end(row) and self._ahead:",
+        "if False:",
+        _RETURNS,
+        "misses_nothing",
+    ),
+    Mutant(
+        "resume from before the horizon",
+        "presence_actors/core/watching.py",
+        "if seen is None or is_stale(seen, ours, wall=now.wall, "
+        "horizon_ms=self._knobs.horizon_ms):",
+        "if seen is None:",
+        _RETURNS,
+        "misses_nothing",
+    ),
+    Mutant(
+        "keep what a snapshot leaves out",
+        "presence_actors/core/watched.py",
+        "for ref in [ref for ref in picture.entries if ref not in whole]:",
+        "for ref in list[str]():",
+        _RETURNS,
+        "misses_nothing",
     ),
 )

@@ -124,3 +124,11 @@ def test_a_cursor_that_knows_a_life_which_was_forgotten_here_is_too_old() -> Non
     assert stale(ours.merge(dead), ours)
     assert not stale(ours.merge(strange), ours)
     assert without_dead(dead.merge(strange), ours) == strange
+
+
+def test_a_cursor_from_a_zone_that_was_never_heard_of_is_stale() -> None:
+    """It would be waited for in vain; of a zone that is known a new worker may just have begun."""
+    ours = VersionVector({Origin("a/w0/01"): pack_stamp(9_900, 0)})
+    for name, verdict in (("b/w0/01", True), ("a/w1/01", False)):
+        cursor = ours.with_component(Origin(name), pack_stamp(9_950, 0))
+        assert is_stale(cursor, ours, wall=WallMs(10_000), horizon_ms=1_000) is verdict
