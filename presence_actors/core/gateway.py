@@ -301,12 +301,19 @@ class GatewayMachine:
     # Connections.
 
     def _on_connected(
-        self, connection_id: ConnectionId, identity: Identity, lease_ms: int | None
+        self,
+        connection_id: ConnectionId,
+        identity: Identity,
+        lease_ms: int | None,
+        *,
+        knows_counts: bool = True,
     ) -> None:
         if self._draining.reason is not None:
             self._send_away([connection_id])
             return
-        self._connections[connection_id] = Connection(identity, lease_ms=lease_ms)
+        self._connections[connection_id] = Connection(
+            identity, lease_ms=lease_ms, knows_counts=knows_counts
+        )
         self._renew(connection_id)
         if lease_ms is None:
             self._marks.note_watcher(connection_id)
@@ -328,7 +335,8 @@ class GatewayMachine:
             self._note_expiry(guest.connection, guest.identity)
             return
         lease_ms = max(self._knobs.client_lease_ms, GUEST_LEASE_MS_MIN)
-        self._on_connected(guest.connection, guest.identity, lease_ms)
+        # What guests speak has words for who is in a room, and none for how many.
+        self._on_connected(guest.connection, guest.identity, lease_ms, knows_counts=False)
         if guest.connection not in self._connections:
             return
         session = self._holding.seat(guest, self._now)
@@ -560,8 +568,14 @@ class GatewayMachine:
                 self._watching.hold(topic, connection_id, self._now)
                 continue
             cursor = cursors.get(self._attachments.of(topic).shard)
-            counts = message.counts or self._pacing.is_counting(connection_id)
-            self._watching.subscribe(topic, connection_id, cursor, self._now, counts=counts)
+            self._watching.subscribe(
+                topic,
+                connection_id,
+                cursor,
+                self._now,
+                counts=message.counts or self._pacing.is_counting(connection_id),
+                once=self._pacing.is_sparse(connection_id),
+            )
 
     def _on_lag(self, connection_id: ConnectionId) -> None:
         connection = self._connections.get(connection_id)
@@ -574,7 +588,12 @@ class GatewayMachine:
             self._watching.hold(topic, connection_id, self._now)
 
     def _on_caught_up(self, connection_id: ConnectionId) -> None:
-        found = self._pacing.note_caught_up(connection_id, self._now.instant)
+        connection = self._connections.get(connection_id)
+        if connection is None:
+            return
+        found = self._pacing.note_caught_up(
+            connection_id, self._now.instant, knows_counts=connection.knows_counts
+        )
         if found is not None:
             self._take_step(connection_id, *found)
 
@@ -582,8 +601,14 @@ class GatewayMachine:
         """It is told which, and gets all that it watches anew, in that form."""
         self._tell(connection_id, Lag(step=step, behind_ms=behind_ms))
         for topic, wanted in self._connections[connection_id].topics.items():
-            counts = wanted or self._pacing.is_counting(connection_id)
-            self._watching.subscribe(topic, connection_id, None, self._now, counts=counts)
+            self._watching.subscribe(
+                topic,
+                connection_id,
+                None,
+                self._now,
+                counts=wanted or self._pacing.is_counting(connection_id),
+                once=self._pacing.is_sparse(connection_id),
+            )
 
     def _on_unsub(
         self, connection_id: ConnectionId, connection: Connection, message: Unsub
@@ -714,10 +739,7 @@ class GatewayMachine:
         may_judge = not self._amnesty.holds(now.instant)
         if may_judge:
             self._run_leases()
-        for connection_id in self._pacing.take_lost(now.instant):
-            self._close(connection_id, CloseCode.TOO_SLOW, "too slow to read")
-        for connection_id in self._pacing.take_recovered(now.instant):
-            self._take_step(connection_id, LagStep.WHOLE, 0)
+        self._run_pacing()
         away = [due for due in self._draining.take_due(now.instant) if due in self._connections]
         if away:
             self._send_away(away)
@@ -745,6 +767,16 @@ class GatewayMachine:
         for worker, broadcasts in self._broadcasting.take_due(now).items():
             going.setdefault(worker, []).extend(broadcasts)
         self._out.extend(Send(worker, messages) for worker, messages in going.items())
+
+    def _run_pacing(self) -> None:
+        now = self._now
+        for connection_id in self._pacing.take_lost(now.instant):
+            self._close(connection_id, CloseCode.TOO_SLOW, "too slow to read")
+        for connection_id in self._pacing.take_recovered(now.instant):
+            self._take_step(connection_id, LagStep.WHOLE, 0)
+        for connection_id in self._pacing.take_due_states(now.instant):
+            for topic in self._connections[connection_id].topics:
+                self._watching.show(topic, connection_id, now)
 
     def _run_leases(self) -> None:
         now = self._now.instant

@@ -25,6 +25,7 @@ __all__ = [
     "ID_CHARACTERS_MAX",
     "LAG_MEMORY_MS",
     "LAG_MS_MAX",
+    "LAG_STATE_MS",
     "META_BYTES_MAX",
     "META_DEPTH_MAX",
     "NOTICES_FLYING_MAX",
@@ -116,6 +117,8 @@ LAG_MS_MAX: Final = 30_000
 #: How long after it has caught up a client counts as a slow one. Behind again within this: counts
 #: only, and behind with those: close 4513. Beyond: all is forgotten.
 LAG_MEMORY_MS: Final = 60_000
+#: How often a slow client that knows no counts is shown a room whole, if it changed.
+LAG_STATE_MS: Final = 10_000
 #: Bytes that wait in one client's socket. Beyond: it is told nothing more but answers until it has
 #: read them, and if even those are too much: close 4513.
 UNSENT_BYTES_MAX: Final = 1024 * 1024

@@ -10,6 +10,10 @@
 
 So what waits for one client is bounded whatever happens around it, and nobody else waits for it.
 How far it is behind with reading is seen by the driver.
+
+Stock clients know no counts. In their place they get the whole state of a room once in a while,
+from which they make the difference themselves. To be behind with a state is no reason to close: the
+next one waits until it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from collections import Counter
 from presence_actors.core.ids import ConnectionId
 from presence_actors.core.instants import Instant
 from presence_actors.core.lease import LeaseTable
-from presence_actors.core.limits import LAG_MEMORY_MS, LAG_MS_MAX
+from presence_actors.core.limits import LAG_MEMORY_MS, LAG_MS_MAX, LAG_STATE_MS
 
 __all__ = ["LagStep", "Pacing"]
 
@@ -32,12 +36,14 @@ class LagStep(enum.StrEnum):
     SNAPSHOT = "snapshot"
     #: How many are in each room, and no more.
     COUNTS = "counts"
-    #: Everything again, after it has kept up for a while with the counts.
+    #: For clients that know no counts: each room that changed, whole, once in `LAG_STATE_MS`.
+    SPARSE = "sparse"
+    #: Everything again, after it has kept up for a while with those.
     WHOLE = "whole"
 
 
 class Pacing:
-    """Who is behind, who was, and who gets counts only."""
+    """Who is behind, who was, and who gets less than everything."""
 
     def __init__(self) -> None:
         #: Those that are told nothing until they have read all: when they are given up.
@@ -45,6 +51,9 @@ class Pacing:
         #: Those that were behind a while ago: until when that counts.
         self._remembered: LeaseTable[ConnectionId] = LeaseTable()
         self._counting: dict[ConnectionId, None] = {}
+        self._sparse: dict[ConnectionId, None] = {}
+        #: When those with states only get the next ones.
+        self._next_states: LeaseTable[ConnectionId] = LeaseTable()
         #: How often each step was taken, by its name; `closed` is the last one.
         self.taken: Counter[str] = Counter()
 
@@ -56,6 +65,10 @@ class Pacing:
         """Whether it gets counts only."""
         return connection in self._counting
 
+    def is_sparse(self, connection: ConnectionId) -> bool:
+        """Whether it gets states only."""
+        return connection in self._sparse
+
     def note_lag(self, connection: ConnectionId, now: Instant) -> bool:
         """It is behind. False: it was behind with counts only, and must be closed."""
         if connection in self._counting:
@@ -64,34 +77,48 @@ class Pacing:
         if connection not in self._held:
             self._held.renew(connection, Instant(now + LAG_MS_MAX))
             self.taken["held"] += 1
+        if connection in self._sparse:
+            # It does not keep up while it is behind.
+            self._remembered.renew(connection, Instant(now + LAG_MEMORY_MS))
         return True
 
-    def note_caught_up(self, connection: ConnectionId, now: Instant) -> tuple[LagStep, int] | None:
-        """It has read all: what it gets now, and for how many ms it was behind."""
+    def note_caught_up(
+        self, connection: ConnectionId, now: Instant, *, knows_counts: bool = True
+    ) -> tuple[LagStep, int] | None:
+        """It has read all: what it gets from now on, if that is new, and how long it took."""
         end = self._held.end_of(connection)
         if end is None:
             return None
         self._held.release(connection)
         again = connection in self._remembered
         self._remembered.renew(connection, Instant(now + LAG_MEMORY_MS))
-        step = LagStep.COUNTS if again else LagStep.SNAPSHOT
-        if again:
+        if connection in self._sparse:
+            if connection not in self._next_states:
+                self._next_states.renew(connection, now)
+            return None
+        step = LagStep.SNAPSHOT
+        if again and knows_counts:
+            step = LagStep.COUNTS
             self._counting[connection] = None
+        elif again:
+            step = LagStep.SPARSE
+            self._sparse[connection] = None
+            self._next_states.renew(connection, Instant(now + LAG_STATE_MS))
         self.taken[step] += 1
         return step, now - (end - LAG_MS_MAX)
 
     def forget(self, connection: ConnectionId) -> None:
         """It is gone."""
-        self._held.release(connection)
-        self._remembered.release(connection)
+        for leases in (self._held, self._remembered, self._next_states):
+            leases.release(connection)
         self._counting.pop(connection, None)
+        self._sparse.pop(connection, None)
 
     def deadline(self) -> Instant | None:
-        """When the next one is given up, or has kept up for long enough."""
-        held, remembered = self._held.deadline(), self._remembered.deadline()
-        if held is None or remembered is None:
-            return remembered if held is None else held
-        return min(held, remembered)
+        """When the next one is given up, gets a state, or has kept up for long enough."""
+        tables = (self._held, self._remembered, self._next_states)
+        ends = [end for end in (leases.deadline() for leases in tables) if end is not None]
+        return min(ends, default=None)
 
     def take_lost(self, now: Instant) -> list[ConnectionId]:
         """Those that have not caught up in time, and must be closed."""
@@ -100,12 +127,23 @@ class Pacing:
             self.taken["closed"] += len(lost)
         return lost
 
+    def take_due_states(self, now: Instant) -> list[ConnectionId]:
+        """Those with states only whose rooms are to be shown now: nothing waits for them."""
+        due: list[ConnectionId] = []
+        for connection in self._next_states.take_expired(now):
+            if connection not in self._held:
+                self._next_states.renew(connection, Instant(now + LAG_STATE_MS))
+                due.append(connection)
+        return due
+
     def take_recovered(self, now: Instant) -> list[ConnectionId]:
-        """Those with counts only that have kept up for long enough to get everything again."""
+        """Those with less than everything that have kept up for long enough to get it again."""
         recovered: list[ConnectionId] = []
         for connection in self._remembered.take_expired(now):
-            if connection in self._counting:
-                del self._counting[connection]
+            if connection in self._counting or connection in self._sparse:
+                self._counting.pop(connection, None)
+                self._sparse.pop(connection, None)
+                self._next_states.release(connection)
                 recovered.append(connection)
         if recovered:
             self.taken[LagStep.WHOLE] += len(recovered)

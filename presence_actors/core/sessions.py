@@ -74,10 +74,22 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
 class Connection:
     """A client's connection that has been let in."""
 
-    __slots__ = ("bad_frames", "identity", "lease_ms", "listening", "session", "topics")
+    __slots__ = (
+        "bad_frames",
+        "identity",
+        "knows_counts",
+        "lease_ms",
+        "listening",
+        "session",
+        "topics",
+    )
 
-    def __init__(self, identity: Identity, *, lease_ms: int | None) -> None:
+    def __init__(
+        self, identity: Identity, *, lease_ms: int | None, knows_counts: bool = True
+    ) -> None:
         self.identity = identity
+        #: Whether it understands how many are in a room, and not only who.
+        self.knows_counts = knows_counts
         #: How long it is believed in while it is silent; None if it only watches, and cannot speak.
         self.lease_ms = lease_ms
         #: The session it carries, once it said hello.

@@ -66,14 +66,21 @@ def check_of(refs: Iterable[str]) -> str:
 class Waiting:
     """A subscriber that has not had its first frame."""
 
-    __slots__ = ("counts", "cursor", "until", "warned")
+    __slots__ = ("counts", "cursor", "once", "until", "warned")
 
     def __init__(
-        self, cursor: VersionVector | None, until: Instant, *, counts: bool = False
+        self,
+        cursor: VersionVector | None,
+        until: Instant,
+        *,
+        counts: bool = False,
+        once: bool = False,
     ) -> None:
         self.cursor = cursor
         #: Whether it wants no more than counts.
         self.counts = counts
+        #: Whether it is told nothing after that, until it is shown the topic again.
+        self.once = once
         #: When it is told that it has to wait; None once it was.
         self.until: Instant | None = until
         #: Whether it was told that the view is starting, and must hear when it no longer is.
@@ -91,6 +98,7 @@ class TopicView:
         "_removed",
         "_settled",
         "_unknown_leaves",
+        "changes",
         "counted",
         "doubtful",
         "held",
@@ -121,9 +129,12 @@ class TopicView:
         self._dropped = VersionVector()
         self.loaded = False
         self.subscribers: dict[ConnectionId, None] = {}
-        #: Subscribers that get counts only, and those that are told nothing for now.
+        #: Subscribers that get counts only.
         self.counted: dict[ConnectionId, None] = {}
-        self.held: dict[ConnectionId, None] = {}
+        #: Those that are told nothing for now: `changes` when they were shown all, None if never.
+        self.held: dict[ConnectionId, int | None] = {}
+        #: How many differences there were.
+        self.changes = 0
         self.shown_count: Count | None = None
         #: Those that hear what others say in the room; each may be a subscriber, too.
         self.listeners: dict[ConnectionId, None] = {}
@@ -153,6 +164,11 @@ class TopicView:
         return UserId(rest) if kind == "user" else None
 
     @property
+    def audience(self) -> int:
+        """How many clients watch it, or will when it is there, or are held."""
+        return len(self.subscribers) + len(self.waiting) + len(self.counted) + len(self.held)
+
+    @property
     def is_wanted(self) -> bool:
         """Whether anybody at this gateway needs the topic."""
         return bool(
@@ -163,6 +179,14 @@ class TopicView:
             or self.held
             or self.listeners
         )
+
+    def enter(self, shown: dict[ConnectionId, Waiting]) -> None:
+        """These have had their first frame: from now on they hear of changes, or are held."""
+        for connection, waiting in shown.items():
+            if waiting.once:
+                self.held[connection] = self.changes
+            else:
+                self.subscribers[connection] = None
 
     def drop(self, connection: ConnectionId) -> None:
         """The client hears no more of the topic."""
@@ -266,6 +290,7 @@ class TopicView:
         self._dirty = {}
         if not (joins or updates or leaves):
             return None
+        self.changes += 1
         return Diff(topic=self.name, joins=joins, updates=updates, leaves=leaves)
 
     def take_unknown_leaves(self, ours: VersionVector) -> tuple[list[ConnectionId], Diff] | None:

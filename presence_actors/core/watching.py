@@ -64,10 +64,7 @@ class Watching:
     @property
     def subscriptions(self) -> int:
         """How many pairs of client and topic there are."""
-        return sum(
-            len(view.subscribers) + len(view.waiting) + len(view.counted) + len(view.held)
-            for view in self._views.values()
-        )
+        return sum(view.audience for view in self._views.values())
 
     def get(self, topic: Topic) -> TopicView | None:
         """The view of a topic, if it is wanted or was a moment ago."""
@@ -109,15 +106,16 @@ class Watching:
         now: Now,
         *,
         counts: bool = False,
+        once: bool = False,
     ) -> None:
         """The client gets the topic's state on the next tick, and its changes from there on.
 
-        With `counts`, of a room only how many are in it.
+        With `counts`, of a room only how many are in it. With `once`, no changes: it is held.
         """
         view = self.want(topic, now)
         until = Instant(now.instant + self._knobs.snapshot_wait_ms)
         view.drop(connection)
-        view.waiting[connection] = Waiting(cursor, until, counts=counts)
+        view.waiting[connection] = Waiting(cursor, until, counts=counts, once=once)
         if view.topic not in self._loading:
             self._loading.renew(topic, until)
         if view.loaded:
@@ -128,6 +126,12 @@ class Watching:
         view = self.want(topic, now)
         view.drop(connection)
         view.held[connection] = None
+
+    def show(self, topic: Topic, connection: ConnectionId, now: Now) -> None:
+        """Who is held gets the topic's state, if that has changed since the last one."""
+        view = self.want(topic, now)
+        if connection in view.held and view.held[connection] != view.changes:
+            self.subscribe(topic, connection, None, now, once=True)
 
     def unsubscribe(self, topic: Topic, connection: ConnectionId, now: Now) -> None:
         """The client hears no more of the topic."""
@@ -317,7 +321,7 @@ class Watching:
         fresh = self._take_waiting(view, all_of_them=view.loaded, now=now)
         if fresh:
             yield Deliver(list(fresh), status)
-        view.subscribers.update(dict.fromkeys(fresh))
+        view.enter(fresh)
 
     def _tick_room(self, view: TopicView, now: Now) -> Iterator[Deliver]:
         told = list(view.subscribers)
@@ -397,7 +401,7 @@ class Watching:
         if plain:
             for part in view.snapshot(cursor):
                 yield Deliver(plain, part)
-        view.subscribers.update(dict.fromkeys(fresh))
+        view.enter(fresh)
 
     def _resumption(
         self, view: TopicView, seen: VersionVector | None, cursor: str | None, now: Now

@@ -35,7 +35,7 @@ class Laggards:
         if client.lagging_since is None:
             client.lagging_since = now
         is_full = unsent > limits.unsent_bytes_max
-        if client.lagging or not client.known or client.dialog is not None:
+        if client.lagging or not client.known:
             return is_full
         if is_full or (now - client.lagging_since) * 1_000 >= limits.lag_ms:
             client.lagging = True

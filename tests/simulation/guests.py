@@ -105,6 +105,8 @@ class Guest:
         self._params = params
         self.back_ms = _BACK_MS
         self.gateway: NodeName | None = None
+        #: How its gateway knows it.
+        self.connection = ConnectionId(0)
         self.closed: list[int] = []
         #: Channels that were closed for good: a stock client never joins them again by itself.
         self.closed_channels: list[str] = []
@@ -112,13 +114,16 @@ class Guest:
         self.heard: list[tuple[str, str, str, Any]] = []
         self.state: dict[str, dict[str, Metas]] = {}
         self._refs = count(1)
+        self.frozen = False
+        #: What reached the tab while it read nothing, in order.
+        self.asleep: list[bytes] = []
         self.connect()
 
     def connect(self) -> None:
         """Connect to the first gateway that lives, and join."""
         gateway = next(name for name in self.gateways if self._world.processes[name].alive)
         self.gateway = gateway
-        self._process, self._connection = self._world.enter(self, gateway)
+        self._process, self.connection = self._world.enter(self, gateway)
         self.dialog = PhoenixDialog(
             version=Version.V2,
             namespace=_NAMESPACE,
@@ -136,29 +141,43 @@ class Guest:
 
     def converse(self, turn: Turn) -> None:
         """What the driver does with a turn."""
-        for frame in turn.frames:
-            _, _, room, event, payload = json.loads(frame)
-            self._take(room, event, payload)
+        self.asleep.extend(turn.frames)
+        if not self.frozen:
+            self.thaw()
         world, identity = self._world, Identity(_NAMESPACE, UserId(self.name))
         if turn.introduction is not None:
             word = turn.introduction
             event = GuestConnected(
-                self._connection, identity, word.family, word.device, word.topic, word.meta
+                self.connection, identity, word.family, word.device, word.topic, word.meta
             )
             world._post(self._process, event)
         for message in turn.messages:
-            sent = ClientSent(self._connection, message)
+            sent = ClientSent(self.connection, message)
             # As a driver does from within `carry_out`: when the effects at hand are done.
             world.at(world.instant, lambda sent=sent: world._post(self._process, sent))  # type: ignore[misc]
+
+    def freeze(self) -> None:
+        """The tab reads nothing: what comes in waits."""
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """It reads all that waits, and reads on."""
+        self.frozen = False
+        waiting, self.asleep = self.asleep, []
+        for frame in waiting:
+            _, _, room, event, payload = json.loads(frame)
+            self._take(room, event, payload)
 
     def lost(self, *, come_back: bool, goodbye: bool = False) -> None:
         """The connection is gone."""
         if self.gateway is None:
             return
         self.gateway = None
+        # What had reached the socket of the tab is gone with it.
+        self.frozen, self.asleep = False, []
         self.dialog.closed()
-        del self._world.guests[self._connection]
-        self._world._post(self._process, ClientDisconnected(self._connection, goodbye))
+        del self._world.guests[self.connection]
+        self._world._post(self._process, ClientDisconnected(self.connection, goodbye))
         if come_back:
             self._world.at(Instant(self._world.instant + self.back_ms), self.connect)
 

@@ -12,11 +12,12 @@ from presence_actors.core.effects import (
     UpdateHappened,
     WelcomeHappened,
 )
-from presence_actors.core.events import ClientCaughtUp, ClientLagging
-from presence_actors.core.limits import LAG_MEMORY_MS
-from presence_actors.core.vocabulary import Patch, Sub
+from presence_actors.core.events import ClientCaughtUp, ClientLagging, ClientSent
+from presence_actors.core.limits import LAG_MEMORY_MS, LAG_MS_MAX, LAG_STATE_MS
+from presence_actors.core.vocabulary import CloseCode, Patch, Ping, Sub
 from presence_actors.sim.client import Client
 from presence_actors.sim.world import World
+from tests.simulation.guests import Guest, GuestWorld
 from tests.simulation.steering import ROOM, arrive, in_room, small_world, watch
 
 pytestmark = pytest.mark.simulation
@@ -38,6 +39,36 @@ def _say(world: World, client: Client, kind: type[ClientLagging | ClientCaughtUp
     assert client.link is not None
     name, connection = client.link
     world._post(world.processes[name], kind(connection))
+
+
+def _stall_guest(world: GuestWorld, guest: Guest) -> None:
+    guest.freeze()
+    assert guest.gateway is not None
+    world._post(world.processes[guest.gateway], ClientLagging(guest.connection))
+
+
+def _read_guest(world: GuestWorld, guest: Guest) -> None:
+    guest.thaw()
+    assert guest.gateway is not None
+    world._post(world.processes[guest.gateway], ClientCaughtUp(guest.connection))
+
+
+def _beats(world: GuestWorld, guest: Guest, span_ms: int) -> None:
+    """So much time passes, in which it says what a stock client says when it has nothing to say."""
+    for _ in range(0, span_ms, LAG_STATE_MS):
+        assert guest.gateway is not None
+        world._post(world.processes[guest.gateway], ClientSent(guest.connection, Ping()))
+        world.run(LAG_STATE_MS)
+
+
+def _shown(guest: Guest, user: str) -> list[object]:
+    """The number that a stock client shows on each device of somebody."""
+    return [meta["n"] for meta in guest.state[ROOM][user]]
+
+
+def _frames(guest: Guest, since: int) -> list[str]:
+    """What was told of the room since then: each sync is one frame."""
+    return [kind for _, kind, _, _ in guest.heard[since:] if kind == "sync"]
 
 
 def _steps(client: Client) -> list[str]:
@@ -142,3 +173,101 @@ def test_who_asks_for_counts_gets_them_at_most_once_a_second() -> None:
     assert [event.users for _, event in counts][0 :: len(counts) - 1] == [0, 10]
     assert len(counts) <= 5
     assert in_room(counter) == []
+
+
+def test_a_stock_client_gets_states_in_place_of_what_it_cannot_read() -> None:
+    """It knows no counts and no words for a lag; its own difference is all that it tells.
+
+    ```
+    alice   0 ... 9           10 ... 19                20 ...                  30 ...
+    slow      X    state 9    X     state 19   10 s     state      60 s         every difference
+    quick   every difference
+    ```
+    """
+    world = GuestWorld(seed=6)
+    alice = arrive(world, "alice", [0])
+    slow, quick = Guest(world, "slow", [0], meta={"n": 0}), Guest(world, "quick", [0])
+    world.run(300)
+
+    def storm(first: int) -> None:
+        for number in range(first, first + 10):
+            alice.ask(Patch(topic=ROOM, meta={"n": number}))
+            world.run(40)
+
+    _stall_guest(world, slow)
+    storm(0)
+    assert slow.asleep == []
+    since = len(slow.heard)
+    _read_guest(world, slow)
+    world.run(100)
+    assert _shown(slow, "alice") == [9]
+    assert len(_frames(slow, since)) == 1
+
+    _stall_guest(world, slow)
+    storm(10)
+    _read_guest(world, slow)
+    world.run(100)
+    assert _shown(slow, "alice") == [19]
+    since = len(slow.heard)
+    storm(20)
+    assert _frames(slow, since) == []
+    world.run(LAG_STATE_MS)
+    assert _shown(slow, "alice") == [29]
+    # Nothing changes, and so nothing is said.
+    _beats(world, slow, 3 * LAG_STATE_MS)
+    assert len(_frames(slow, since)) == 1
+
+    _beats(world, slow, LAG_MEMORY_MS)
+    since = len(slow.heard)
+    storm(30)
+    assert len(_frames(slow, since)) == 10
+    assert _shown(slow, "alice") == _shown(quick, "alice") == [39]
+    assert world.gateway(0).inspect().lags == {"held": 2, "snapshot": 1, "sparse": 1, "whole": 1}
+    assert not slow.closed
+    assert [kind for kind, key, _ in slow.news() if key in ("slow", "quick")] == ["join", "join"]
+
+
+def test_a_room_that_a_stock_client_joins_meanwhile_is_shown_at_once_and_then_as_the_others() -> (
+    None
+):
+    """Also while it reads nothing: then as soon as it has read all."""
+    world = GuestWorld(seed=7)
+    slow = Guest(world, "slow", [0])
+    world.run(300)
+    for _ in range(2):
+        _stall_guest(world, slow)
+        world.run(50)
+        _read_guest(world, slow)
+        world.run(50)
+    Guest(world, "ann", [0], rooms=("room:b", "room:c"))
+    slow.channels += ["room:b", "room:c"]
+    slow.say("room:b", "phx_join", {"meta": {}})
+    world.run(300)
+    assert slow.there("room:b") == {"ann": 1, "slow": 1}
+
+    _stall_guest(world, slow)
+    slow.say("room:c", "phx_join", {"meta": {}})
+    world.run(LAG_STATE_MS)
+    assert slow.there("room:c") == {}
+    _read_guest(world, slow)
+    world.run(300)
+    assert slow.there("room:c") == {"ann": 1, "slow": 1}
+
+
+def test_a_stock_client_that_reads_nothing_for_too_long_is_closed_and_comes_back() -> None:
+    """With a code after which it reconnects by itself; nobody hears of it."""
+    world = GuestWorld(seed=8)
+    quick = Guest(world, "quick", [1])
+    slow = Guest(world, "slow", [0])
+    world.run(300)
+    since = len(quick.heard)
+    _stall_guest(world, slow)
+    ann = Guest(world, "ann", [1])
+    world.run(LAG_MS_MAX - 100)
+    assert slow.asleep == []
+    world.run(500)
+    assert slow.closed == [CloseCode.TOO_SLOW]
+    assert slow.there() == {"ann": 1, "quick": 1, "slow": 1}
+    assert quick.news(since) == [("join", "ann", "ann")]
+    assert not ann.closed
+    assert world.gateway(0).inspect().lags == {"closed": 1, "held": 1}

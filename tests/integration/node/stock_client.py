@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,16 @@ class StockClient:
         async for line in self._process.stdout:
             self.heard.append(json.loads(line))
             self._news.set()
+
+    def stop_reading(self) -> None:
+        """Its whole process stands still, and reads nothing, until `read_on`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def read_on(self) -> None:
+        """It goes on where it stood."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def order(self, order: str, **more: Any) -> int:
         """Have the client do something; the id of its answer."""

@@ -17,6 +17,7 @@ from presence_actors.core.events import (
     ClusterChanged,
     DeadlineReached,
     GatewayEvent,
+    GuestConnected,
     MessagesReceived,
     Worker,
 )
@@ -258,6 +259,15 @@ class Stage:
         hello = Hello(session=SessionId(session), resume=resume, status=status)
         effects = self.says(connection, hello)
         assert isinstance(only(effects, connection), Welcome)
+        self.ticks()
+        return connection
+
+    def seats(self, user: str) -> ConnectionId:
+        """A stock client that has been introduced, and whose entry is known to the replica."""
+        self.connections += 1
+        connection = ConnectionId(self.connections)
+        identity = Identity(Namespace("default"), UserId(user))
+        self.happens(GuestConnected(connection, identity, "family", "web", "room:lobby", {}))
         self.ticks()
         return connection
 

@@ -7,9 +7,10 @@ import pytest
 from crdt import Origin, Row, VersionVector
 from presence_actors.core.cursors import read_cursor, write_cursor
 from presence_actors.core.effects import Deliver, GatewayEffect
+from presence_actors.core.events import ClientCaughtUp, ClientLagging
 from presence_actors.core.ids import ConnectionId, NodeId, UserId
 from presence_actors.core.instants import WallMs
-from presence_actors.core.limits import ENTRIES_PER_PART_MAX
+from presence_actors.core.limits import ENTRIES_PER_PART_MAX, LAG_STATE_MS
 from presence_actors.core.messages import Reach
 from presence_actors.core.topic_view import entry_ref
 from presence_actors.core.values import EntryStatus
@@ -239,6 +240,26 @@ def test_a_topic_that_is_not_watched_is_not_kept() -> None:
     segment = stage.replica.says(entry("bob"), loaded=["default/room:other"])
     assert stage.hears(segment) == []
     assert stage.machine.inspect().topics == 0
+
+
+def test_who_is_shown_a_room_once_hears_of_no_change_until_it_is_shown_again() -> None:
+    """And only if something has changed: held again, it has missed nothing that it knows of."""
+    stage = Stage()
+    guest = stage.seats("gus")
+    stage.says(guest, ROOM)
+    stage.ticks()
+    for _ in range(2):
+        stage.happens(ClientLagging(guest))
+        stage.happens(ClientCaughtUp(guest))
+    assert isinstance(only(stage.ticks(), guest), Snap)
+    came(stage, "bob")
+    assert told(stage.ticks(), guest) == []
+    shown = told(stage.passes(LAG_STATE_MS), guest)
+    assert [[one.key for one in snap.state] for snap in shown if isinstance(snap, Snap)] == [
+        ["bob"]
+    ]
+    assert told(stage.passes(LAG_STATE_MS), guest) == []
+    assert stage.machine.inspect().subscriptions == 1
 
 
 # ------------------------------------------------------------------------------------- continuation

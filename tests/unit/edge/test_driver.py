@@ -4,14 +4,21 @@ import asyncio
 from collections.abc import Callable
 
 from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect
-from presence_actors.core.events import DrainRequested, GatewayEvent
-from presence_actors.core.ids import ConnectionId
+from presence_actors.core.events import (
+    ClientCaughtUp,
+    ClientLagging,
+    DrainRequested,
+    GatewayEvent,
+)
+from presence_actors.core.ids import ConnectionId, Namespace, UserId
 from presence_actors.core.instants import Instant, Now
-from presence_actors.core.vocabulary import Ok, ServerMessage
+from presence_actors.core.messages import Said
+from presence_actors.core.vocabulary import Identity, Ok, ServerMessage
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.tokens import TokenVerifier
 from presence_actors.wire.native import NativeAdapter
+from presence_actors.wire.turns import Introduction, Turn
 
 
 class Ready:
@@ -203,6 +210,57 @@ def test_a_client_is_judged_by_what_it_was_behind_before_this_turn() -> None:
         ]
 
     play(story, unsent_bytes_max=100)
+
+
+class PaperDialog:
+    """A client of another protocol, which is introduced by its first frame and hears as it is."""
+
+    def receive(self, _data: str | bytes) -> Turn:
+        """Who it is."""
+        return Turn(introduction=Introduction(family="f", device="web", topic="room:r", meta={}))
+
+    def hear(self, message: ServerMessage) -> Turn:
+        """One frame for one message."""
+        return Turn(frames=[NativeAdapter().encode(message)])
+
+    def hear_said(self, _said: Said) -> Turn:
+        """Nothing."""
+        return Turn()
+
+    def closed(self) -> None:
+        """Nothing is kept."""
+
+
+def test_a_stock_client_that_is_behind_is_paced_and_not_closed() -> None:
+    """As a native one: the machine is told that it is behind, and when it has read all."""
+
+    async def run() -> None:
+        machine, log = Machine(), list[str]()
+        driver = GatewayDriver(
+            machine,
+            verifier=TokenVerifier(None),
+            send_peer=lambda _to, _messages: None,
+            on_broken=lambda error: log.append(repr(error)),
+            limits=EdgeLimits(lag_bytes_max=10, unsent_bytes_max=100),
+        )
+        conn = PaperConn(log, "a")
+        identity = Identity(Namespace("default"), UserId("gus"))
+        connection = driver.opened_dialog(
+            conn, dialog=PaperDialog(), identity=identity, address="127.0.0.1"
+        )
+        driver.received(connection, "hello")
+        machine.effects = [Deliver([connection], Ok(id=1))]
+        conn.unsent_bytes = 101
+        driver.drain("now")
+        assert ClientLagging(connection) in machine.events
+        conn.unsent_bytes = 0
+        driver._laggards._look(after_ms=1)
+        assert machine.events[-1] == ClientCaughtUp(connection)
+        await asyncio.sleep(0)
+        assert log == ['a write {"type":"ok","id":1}', "a flush"]
+        driver.stop("end of the story")
+
+    asyncio.run(run())
 
 
 def test_silent_connections_of_one_address_have_a_limit() -> None:
