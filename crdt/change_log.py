@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from crdt.records import passes
+from crdt.records import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,27 +130,21 @@ class ChangeLog:
             self._close()
         first = self._position + 1
         fresh = np.arange(first, first + count, dtype=np.uint64)
-        for part in passes(count):
-            places, positions = rows[part], fresh[part]
-            if part.start:
-                # What an earlier pass has noted is not less than the first of these.
-                held = self._positions.take(places, mode="clip")
-                held -= np.uint64(first)
-                if (held < count).any():
-                    return self._take_back(rows[: part.start])
-            self._positions[places] = positions
-            if not np.array_equal(self._positions.take(places, mode="clip"), positions):
-                return self._take_back(rows[: part.stop])
+        run = run_of(rows)
+        if run is not None:
+            # Rows in a run come once.
+            self._positions[run] = fresh
+        else:
+            self._positions[rows] = fresh
+            if not (self._positions.take(rows, mode="clip") == fresh).all():
+                # A position that was noted in vain would pass for one of the next attempt.
+                self._positions[rows] = self._position
+                return False
         self._rows[self._length : self._length + count] = rows
         self._length += count
         self._position += count
         self._count += new_count
         return True
-
-    def _take_back(self, rows: NDArray[np.int64]) -> bool:
-        # A position that was noted in vain would pass for one of the next attempt.
-        self._positions[rows] = self._position
-        return False
 
     def append_one(self, row: int) -> None:
         """Note a change."""

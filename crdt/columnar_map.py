@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _NO_ROWS: Final = np.empty(0, dtype=np.int64)
 _PENDING_MIN: Final = 1024
+#: More changes than this are not read before it is known who lacks them.
+_MANY: Final = 1 << 14
 #: As few rows as this are looked at one by one: a call of numpy costs what they do.
 _FEW: Final = 16
 
@@ -90,10 +92,18 @@ class ColumnarMap:
         That is ``after`` if it is not given.  In a transfer by parts it must be where the transfer
         began: an entry that came before the end of a part, and changed after it, is in no part yet.
         """
+        entries = self.entries
+        known = after if known is None else known
+        if _FEW < entries.log.position - after <= (_MANY if limit is None else limit):
+            # All of it fits, so what is to be sent is read first and then judged.
+            rows = np.concatenate(list(entries.log.beyond(after)))
+            packed = entries.packed(rows, known=known)
+            lacking = packed.stamps > seen_of(seen, packed.origins).take(packed.origin_of)
+            if not lacking.all():
+                packed = entries.packed(rows[lacking], known=known)
+            return packed, entries.log.position, True
         rows, reached, complete = self.missing_rows(seen, after=after, limit=limit)
-        if not len(rows):
-            return PackedRows.empty(), reached, complete
-        return self.entries.packed(rows, known=after if known is None else known), reached, complete
+        return entries.packed(rows, known=known), reached, complete
 
     def missing_rows(
         self, seen: VersionVector, *, after: int = 0, limit: int | None = None
@@ -174,9 +184,11 @@ class ColumnarMap:
             self.entries, planned, tell_replaced=tell_replaced
         )
         batch = planned.batch
-        covering = seen_of(self.vector.merge(delta.new), batch.origins).take(batch.origin_of)
-        above = changed if (batch.stamps > covering).any() else _NO_ROWS
-        self.advance(delta.new, above, start)
+        covering = seen_of(self.vector.merge(delta.new), batch.origins)
+        # Most stamps are below every component, so those that are not are few.
+        high = np.flatnonzero(batch.stamps > covering.min(initial=STAMP_MAX))
+        above = batch.stamps.take(high) > covering.take(batch.origin_of.take(high))
+        self.advance(delta.new, changed if above.any() else _NO_ROWS, start)
         places, win, lost = planned.places, planned.win, planned.lost
         return Merged(
             rows=changed,

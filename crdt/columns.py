@@ -12,7 +12,7 @@ Every reader here checks what it reads and raises `DecodeError`.
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgpack
 import numpy as np
@@ -20,14 +20,19 @@ import numpy as np
 from crdt.errors import CrdtError, DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    Narrow: TypeAlias = np.uint8 | np.uint16 | np.uint32 | np.uint64
+
 _DTYPE_OF_WIDTH: Final = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
+#: The narrowest that holds a number of so many bytes.
+_DTYPE_FOR_BYTES: Final = ("<u1", "<u1", "<u2", "<u4", "<u4", "<u8", "<u8", "<u8", "<u8")
 #: More than any message can hold; keeps sums of lengths far from overflow.
 _LENGTH_MAX: Final = 1 << 40
 _NUMBER_MAX: Final = (1 << 64) - 1
+_NO_NUMBERS: Final = np.empty(0, dtype=np.uint64)
 
 
 def encode_map(fields: dict[str, object], *, version: int, what: str) -> bytes:
@@ -82,22 +87,26 @@ def write_numbers(numbers: NDArray[np.uint64] | NDArray[np.uint8] | Sequence[int
 
 
 def _narrow(column: NDArray[np.uint64], greatest: int) -> bytes:
-    width = next(width for width in _DTYPE_OF_WIDTH if greatest >> (8 * width) == 0)
-    return column.astype(_DTYPE_OF_WIDTH[width]).tobytes()
+    return column.astype(_DTYPE_FOR_BYTES[(greatest.bit_length() + 7) // 8]).tobytes()
 
 
 def read_numbers(obj: object, count: int, where: str) -> NDArray[np.uint64]:
     """``count`` numbers that `write_numbers` wrote."""
+    return read_narrow(obj, count, where).astype(np.uint64)
+
+
+def read_narrow(obj: object, count: int, where: str) -> NDArray[Narrow]:
+    """The same in the width that they came in: what is looked for in them is found sooner."""
     if not isinstance(obj, bytes):
         raise DecodeError(where, f"expected bytes, got {type(obj).__name__}")
     if count == 0:
         if obj:
             raise DecodeError(where, f"expected no bytes for no rows, got {len(obj)}")
-        return np.empty(0, dtype=np.uint64)
+        return _NO_NUMBERS
     width, rest = divmod(len(obj), count)
     if rest or width not in _DTYPE_OF_WIDTH:
         raise DecodeError(where, f"{len(obj)} bytes do not hold {count} numbers")
-    return np.frombuffer(obj, dtype=_DTYPE_OF_WIDTH[width]).astype(np.uint64)
+    return np.frombuffer(obj, dtype=_DTYPE_OF_WIDTH[width])
 
 
 def write_spread(numbers: NDArray[np.uint64]) -> dict[str, object]:
@@ -120,9 +129,10 @@ def read_spread(obj: object, count: int, where: str) -> NDArray[np.uint64]:
     least = read_count(fields["least"], _NUMBER_MAX, f"{where}.least")
     if fields["above"] == b"":
         return np.full(count, least, dtype=np.uint64)
-    numbers = read_numbers(fields["above"], count, f"{where}.above")
-    if count and int(numbers.max()) > _NUMBER_MAX - least:
+    above = read_narrow(fields["above"], count, f"{where}.above")
+    if least > _NUMBER_MAX - int(above.max(initial=0)):
         raise DecodeError(where, "a number has more than 64 bits")
+    numbers = above.astype(np.uint64)
     numbers += np.uint64(least)
     return numbers
 
@@ -145,10 +155,10 @@ def read_names(obj: object, count: int, where: str) -> tuple[tuple[str, ...], ND
         raise DecodeError(where, "a name comes twice in its table")
     if fields["index"] == b"" and (size == 1 or not count):
         return names, np.zeros(count, dtype=np.int64)
-    index = read_numbers(fields["index"], count, f"{where}.index").view(np.int64)
+    index = read_narrow(fields["index"], count, f"{where}.index")
     if count and int(index.max()) >= size:
         raise DecodeError(where, f"index {int(index.max())} is beyond a table of {size}")
-    return names, index
+    return names, index.astype(np.int64)
 
 
 def write_texts(texts: Sequence[str]) -> dict[str, object]:
@@ -162,9 +172,8 @@ def read_texts(obj: object, count: int, where: str) -> list[str]:
     text = fields["text"]
     if not isinstance(text, str):
         raise DecodeError(where, f"expected a text, got {type(text).__name__}")
-    return [
-        text[start:end] for start, end in _read_bounds(fields["lengths"], count, len(text), where)
-    ]
+    pieces = _read_pieces(fields["lengths"], count, len(text), where)
+    return list(map(text.__getitem__, pieces))
 
 
 def write_blobs(blobs: Sequence[bytes]) -> dict[str, object]:
@@ -178,9 +187,8 @@ def read_blobs(obj: object, count: int, where: str) -> list[bytes]:
     whole = fields["bytes"]
     if not isinstance(whole, bytes):
         raise DecodeError(where, f"expected bytes, got {type(whole).__name__}")
-    return [
-        whole[start:end] for start, end in _read_bounds(fields["lengths"], count, len(whole), where)
-    ]
+    pieces = _read_pieces(fields["lengths"], count, len(whole), where)
+    return list(map(whole.__getitem__, pieces))
 
 
 def write_table(texts: Sequence[str]) -> dict[str, object]:
@@ -225,12 +233,19 @@ def read_map(obj: object, names: tuple[str, ...], where: str) -> dict[object, ob
     return obj
 
 
-def _read_bounds(lengths: object, count: int, size: int, where: str) -> list[tuple[int, int]]:
-    """Where each of ``count`` pieces starts and ends in something of ``size``."""
-    column = read_numbers(lengths, count, f"{where}.lengths")
-    if count and int(column.max()) > _LENGTH_MAX:
-        raise DecodeError(where, f"a length of {int(column.max())} is more than any message holds")
-    bounds = list(accumulate(column.tolist(), initial=0))
+def _read_pieces(
+    lengths: object, count: int, size: int, where: str
+) -> Iterator[slice[int, int, None]]:
+    """``count`` pieces, one behind the other, of something of ``size``."""
+    if isinstance(lengths, bytes) and len(lengths) == count:
+        # One byte each, as most are: those are whole numbers as they stand.
+        bounds = list(accumulate(lengths, initial=0))
+    else:
+        column = read_numbers(lengths, count, f"{where}.lengths")
+        longest = int(column.max(initial=0))
+        if longest > _LENGTH_MAX:
+            raise DecodeError(where, f"a length of {longest} is more than any message holds")
+        bounds = list(accumulate(column.tolist(), initial=0))
     if bounds[-1] != size:
         raise DecodeError(where, f"lengths add up to {bounds[-1]}, but there are {size}")
-    return list(pairwise(bounds))
+    return map(slice, bounds, bounds[1:])

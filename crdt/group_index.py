@@ -7,7 +7,7 @@ Batches are linked in one go: sorted by group, each run becomes a piece of list 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from crdt.ordering import order_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_FIRST: Final = np.zeros(1, dtype=np.int64)
 
 
 class GroupIndex:
@@ -83,29 +85,26 @@ class GroupIndex:
 
     def add(self, rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
         """Put rows that are in no group into these."""
+        if not len(rows):
+            return
         order = order_of(groups)
-        sorted_rows = rows.take(order).astype(np.uint32)
-        of_group = groups.take(order)
-        ends = np.empty(len(rows), dtype=np.bool_)
-        ends[-1:] = True
-        np.not_equal(of_group[1:], of_group[:-1], out=ends[:-1])
-        end = np.flatnonzero(ends)
-        start = np.empty_like(end)
-        start[:1] = 0
-        start[1:] = end[:-1] + 1
-        heads = self._head.take(of_group.take(end))
-        following = np.empty(len(rows), dtype=np.uint32)
-        following[:-1] = sorted_rows[1:]
-        following[end] = heads
-        before = np.empty(len(rows), dtype=np.uint32)
-        before[1:] = sorted_rows[:-1]
-        before[start] = 0
-        places = sorted_rows.astype(np.int64)
-        self._next[places] = following
-        self._last[places] = before
+        places, of_group = rows.take(order), groups.take(order)
+        end = np.flatnonzero(of_group[1:] != of_group[:-1])
+        start = np.concatenate([_FIRST, end + 1])
+        end = np.concatenate([end, np.array([len(rows) - 1])])
+        of_group = of_group.take(end)
+        heads = self._head.take(of_group)
+        links = places.astype(np.uint32)
+        around = np.empty(len(rows), dtype=np.uint32)
+        around[:-1] = links[1:]
+        around[end] = heads
+        self._next[places] = around
+        around[1:] = links[:-1]
+        around[start] = 0
+        self._last[places] = around
         # Where there was no row, row 0 is written to; nobody reads it.
-        self._last[heads] = sorted_rows.take(end)
-        self._head[of_group.take(end)] = sorted_rows.take(start)
+        self._last[heads] = links.take(end)
+        self._head[of_group] = links.take(start)
 
     def remove(self, rows: NDArray[np.int64], groups: NDArray[np.int64]) -> None:
         """Take rows out of the groups that they are in."""

@@ -33,6 +33,7 @@ _ONE_BY_ONE: Final = 16
 #: Keys of one pass when the table grows; what a pass touches then stays in the cache.
 _PASS: Final = 1 << 15
 _BUCKETS_MIN: Final = 4
+_HALVES: Final = 2 * _SLOTS
 
 
 class KeyIndex:
@@ -51,8 +52,10 @@ class KeyIndex:
     __slots__ = (
         "_buckets",
         "_count",
-        "_key_at",
+        "_first_at",
+        "_half_at",
         "_keys",
+        "_last_at",
         "_mask",
         "_mask_one",
         "_over",
@@ -64,8 +67,10 @@ class KeyIndex:
     )
 
     _slot_at: memoryview
+    _half_at: memoryview
     _over_at: memoryview
-    _key_at: memoryview
+    _first_at: memoryview
+    _last_at: memoryview
 
     def __init__(
         self, keys: NDArray[np.uint64], *, words: int | None = None, capacity: int = 0
@@ -87,7 +92,7 @@ class KeyIndex:
     def use(self, keys: NDArray[np.uint64]) -> None:
         """Read the keys here from now on: the same ones at the same rows."""
         self._keys = keys
-        self._key_at = keys.reshape(-1).data
+        self._first_at, self._last_at = keys[:, 0].data, keys[:, self._words - 1].data
 
     def reserve(self, count: int) -> None:
         """Make room for so many keys in all."""
@@ -113,7 +118,7 @@ class KeyIndex:
     ) -> NDArray[np.int64]:
         count = len(query)
         if count < _ONE_BY_ONE:
-            rows = np.array([self.find_one(*key) for key in query.tolist()], dtype=np.int64)
+            rows = np.array(self._find_each(query), dtype=np.int64)
             self._read_rest(rest, rows, np.arange(count))
             return rows
         rows = np.empty(count, dtype=np.int64)
@@ -123,15 +128,16 @@ class KeyIndex:
             asked = query[part]
             last = np.ascontiguousarray(asked[:, -1])
             buckets = (last & self._mask).view(np.int64)
-            rows[part], held, missed, further = self._probe(asked, buckets, _tags(last))
-            if rest is not None:
-                rest[:, part] = held[:, self._words :].T
+            read = None if rest is None else rest[:, part]
+            missed, further = self._probe(asked, buckets, _tags(last), rows[part], read)
             absent.append(missed + part.start)
             going_on.append(further + part.start)
         further = np.concatenate(going_on)
         if len(further):
             rows[further] = self._find_further(query.take(further, axis=0))
-        self._read_rest(rest, rows, np.concatenate(absent))
+        if rest is not None:
+            missed = np.concatenate(absent)
+            self._read_rest(rest, rows, missed[rows.take(missed) > 0])
         return rows
 
     def _find_further(self, query: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -141,20 +147,21 @@ class KeyIndex:
         tags, buckets = _tags(last), self._next((last & self._mask).view(np.int64))
         at = np.arange(len(query))
         while len(at) >= _ONE_BY_ONE:
-            rows[at], _, _, further = self._probe(query, buckets, tags)
+            found = np.empty(len(at), dtype=np.int64)
+            _, further = self._probe(query, buckets, tags, found, None)
+            rows[at] = found
             at, query, tags = at.take(further), query.take(further, axis=0), tags.take(further)
             buckets = self._next(buckets.take(further))
-        rows[at] = [self.find_one(*key) for key in query.tolist()]
+        rows[at] = self._find_each(query)
         return rows
 
     def _read_rest(
         self, rest: NDArray[np.uint64] | None, rows: NDArray[np.int64], places: NDArray[np.int64]
     ) -> None:
-        """What the records have behind their keys, for these places of a query; zeros of none."""
+        """What the records have behind their keys, for these places of a query."""
         if rest is None or not len(places):
             return
-        found = rows.take(places)
-        held = self._keys.take(found, axis=0)
+        held = self._keys.take(rows.take(places), axis=0)
         for at, column in enumerate(rest, self._words):
             column[places] = held[:, at]
 
@@ -166,8 +173,8 @@ class KeyIndex:
         self.reserve(self._count + len(rows))
         self._count += len(rows)
         last = np.ascontiguousarray(query[:, -1])
-        for start in range(0, len(rows), _PASS):
-            self._place(last[start : start + _PASS], rows[start : start + _PASS])
+        for part in passes(len(rows)):
+            self._place(last[part], rows[part])
 
     def delete(self, query: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         """Forget keys that are there, each with its row."""
@@ -176,8 +183,8 @@ class KeyIndex:
         wanted = _tags(last) | rows.view(np.uint64)
         buckets = (last & self._mask).view(np.int64)
         while len(wanted):
-            same = self._buckets.take(buckets, axis=0) == wanted[:, None]
-            here, column = _first(same)
+            column = _first_of(self._buckets.take(buckets, axis=0) == wanted[:, None])
+            here = column >= 0
             self._slots[buckets[here] * _SLOTS + column[here]] = 0
             elsewhere = np.flatnonzero(~here)
             wanted, buckets = wanted.take(elsewhere), buckets.take(elsewhere)
@@ -186,27 +193,25 @@ class KeyIndex:
 
     # One key: its words one by one.
 
-    def find_one(self, *words: int) -> int:
-        """The row of a key; 0 if there is none."""
-        last = words[-1]
-        tag = (last | _TAG_BIT) & _TAG_MASK
-        slot_at, key_at, width = self._slot_at, self._key_at, self._width
-        end = self._words - 1
-        mask = self._mask_one
+    def find_one(self, first: int, last: int) -> int:
+        """The row of a key, by the words at its ends, which are all there are; 0 if none."""
+        # Halves of slots are small numbers to Python: the row, then the tag.
+        tag = last >> 32 | 1
+        half_at, mask = self._half_at, self._mask_one
         bucket = last & mask
         while True:
-            for slot in slot_at[bucket * 4 : bucket * 4 + 4]:
-                row = slot ^ tag
-                # The words at both ends are all there are.
-                if (
-                    row <= _ROW_MASK
-                    and key_at[row * width + end] == last
-                    and key_at[row * width] == words[0]
-                ):
-                    return row
+            start = bucket * _HALVES + 1
+            for place in range(start, start + _HALVES, 2):
+                if half_at[place] == tag:
+                    row: int = half_at[place - 1]
+                    if self._last_at[row] == last and self._first_at[row] == first:
+                        return row
             if not self._over_at[bucket]:
                 return 0
             bucket = (bucket + 1) & mask
+
+    def _find_each(self, query: NDArray[np.uint64]) -> list[int]:
+        return [self.find_one(key[0], key[-1]) for key in query.tolist()]
 
     def insert_one(self, last: int, row: int) -> None:
         """Note the row of a key that is not there yet, by the key's last word."""
@@ -231,59 +236,88 @@ class KeyIndex:
     # Inside.
 
     def _probe(
-        self, query: NDArray[np.uint64], buckets: NDArray[np.int64], tags: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp]]:
+        self,
+        query: NDArray[np.uint64],
+        buckets: NDArray[np.int64],
+        tags: NDArray[np.uint64],
+        rows: NDArray[np.int64],
+        rest: NDArray[np.uint64] | None,
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Look into one bucket for each key.
 
+        Fills in the rows, 0 where none is found, and what their records have behind the key.
+
         Returns:
-            The rows; the records there; the keys of which this record is not theirs; and those of
-            them that may be further on.
+            The keys whose record the first slot with their tag does not name; and those of them
+            that may be further on.  All others of the former are found otherwise, or absent.
         """
         slots = self._buckets.take(buckets, axis=0, mode="clip")
         # Slot by slot: over the four of each bucket numpy would start 10,000 loops of four.
-        low, other = slots[:, 0] ^ tags, slots[:, 1] ^ tags
-        np.minimum(low, other, out=low)
-        for slot in (2, 3):
+        low = rows.view(np.uint64)
+        np.bitwise_xor(slots[:, 0], tags, out=low)
+        other = np.empty_like(low)
+        for slot in (1, 2, 3):
             np.bitwise_xor(slots[:, slot], tags, out=other)
             np.minimum(low, other, out=low)
         tagged = low <= _ROW_MASK
-        rows = low.view(np.int64)
+        hits = np.count_nonzero(tagged)
+        if not hits:
+            # A batch of new entries: there is nothing to verify.
+            rows[:] = 0
+            if rest is not None:
+                rest[:] = 0
+            return np.arange(len(rows)), np.flatnonzero(self._over.take(buckets))
         # What has no tag is no row: clipped to some row, and not found.
         held = self._keys.take(rows, axis=0, mode="clip")
         found = held[:, 0] == query[:, 0]
         if self._words > 1:
             found &= held[:, 1] == query[:, 1]
         found &= tagged
+        if rest is not None:
+            rest[:] = held[:, self._words :].T
         missed = np.flatnonzero(~found)
         if not len(missed):
-            return rows, held, missed, missed
+            return missed, missed
         rows[missed] = 0
-        hidden = tagged.take(missed)
+        if rest is not None:
+            for column in rest:
+                column[missed] = 0
         further = missed
-        if hidden.any():
+        if hits + len(missed) > len(rows):
             # Another key with the same tag hides what may be in the same bucket.
+            hidden = tagged.take(missed)
             clashes, further = missed[hidden], missed[~hidden]
-            rows[clashes] = [self.find_one(*key) for key in query.take(clashes, axis=0).tolist()]
-        return rows, held, missed, further[self._over.take(buckets.take(further)) > 0]
+            rows[clashes] = self._find_each(query.take(clashes, axis=0))
+        return missed, further[self._over.take(buckets.take(further)) > 0]
 
     def _next(self, buckets: NDArray[np.int64]) -> NDArray[np.int64]:
         return (buckets + 1) & self._mask_one
 
     def _place(self, last: NDArray[np.uint64], rows: NDArray[np.int64]) -> None:
         buckets = (last & self._mask).view(np.int64)
-        wanted = _tags(last) | rows.view(np.uint64)
+        wanted = _tags(last)
+        wanted |= rows.view(np.uint64)
         while len(wanted) >= _ONE_BY_ONE:
-            here, column = _first(self._buckets.take(buckets, axis=0) == 0)
-            places = buckets * _SLOTS + column
-            self._slots[places[here]] = wanted[here]
+            places = _first_of(self._buckets.take(buckets, axis=0, mode="clip") == 0)
+            full = np.flatnonzero(places < 0)
+            places += buckets * _SLOTS
+            # Behind the last bucket there is a slot for what has none: they fight for it in vain.
+            places[full] = len(self._slots) - 1
+            self._slots[places] = wanted
+            self._slots[-1] = 0
             # Of several that want one slot somebody wins; the others try again.
-            left = np.flatnonzero(self._slots.take(places) != wanted)
-            full = ~here.take(left)
+            left = np.flatnonzero(self._slots.take(places, mode="clip") != wanted)
+            self._go_on(buckets, full)
             wanted, buckets = wanted.take(left), buckets.take(left)
-            np.add.at(self._over, buckets[full], np.uint32(1))
-            buckets[full] = self._next(buckets[full])
         for bucket, slot in zip(buckets.tolist(), wanted.tolist(), strict=True):
             self._place_one(bucket, slot)
+
+    def _go_on(self, buckets: NDArray[np.int64], places: NDArray[np.intp]) -> None:
+        """The keys at these places leave their buckets for the next ones."""
+        if len(places):
+            left = buckets.take(places)
+            np.add.at(self._over, left, np.uint32(1))
+            buckets[places] = self._next(left)
 
     def _place_one(self, bucket: int, slot: int) -> None:
         while True:
@@ -295,12 +329,15 @@ class KeyIndex:
             bucket = (bucket + 1) & self._mask_one
 
     def _allocate(self, buckets: int) -> None:
-        self._buckets = records_of(buckets, _SLOTS)
-        self._slots = self._buckets.reshape(-1)
+        room = records_of(buckets + 1, _SLOTS)
+        self._buckets = room[:buckets]
+        #: All slots, and one behind them that stays empty.
+        self._slots = room.reshape(-1)[: buckets * _SLOTS + 1]
         self._over: NDArray[np.uint32] = np.zeros(buckets, dtype=np.uint32)
         self._mask = np.uint64(buckets - 1)
         self._mask_one = buckets - 1
         self._slot_at = self._slots.data
+        self._half_at = self._slots.view("<u4").data
         self._over_at = self._over.data
 
     def _grow(self, buckets: int) -> None:
@@ -318,16 +355,14 @@ def _tags(last: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return tags
 
 
-def _first(
-    marked: NDArray[np.bool_],
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Of bool[n, 4]: whether anything in a line is true, and the first column that is."""
+def _first_of(marked: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Of bool[n, 4] the first column of each line that is true; below 0 where none is."""
     lines = marked.view("<u4").reshape(-1)
-    lowest = lines & (~lines + np.uint32(1))
-    column = (lowest > 1).astype(np.int64)
-    column += lowest > (1 << 8)
-    column += lowest > (1 << 16)
-    return lines != 0, column
+    # The lowest bit, 1 << 8 * column, as a number with an exponent: 127 + 8 * column, or 0.
+    lowest = (lines & (~lines + np.uint32(1))).astype(np.float32)
+    column = (lowest.view(np.int32) >> 26).astype(np.int64)
+    column -= 15
+    return column
 
 
 def _buckets_for(count: int) -> int:

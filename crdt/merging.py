@@ -8,7 +8,7 @@ fail.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from crdt.version_vector import VersionVector
 
 _NOTHING = np.empty(0, dtype=np.int64)
+Item = TypeVar("Item", np.int64, np.uint64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,7 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
             batch = batch.take(places)
     rows, stamps, epochs = entries.look_up(batch.keys)
     missing = np.flatnonzero(rows == 0)
-    if len(missing) > 1 and repeats(batch.keys.take(missing, axis=0)[:, 1]):
+    if len(missing) > 1 and repeats(_at(batch.keys, missing)[:, 1].copy()):
         _require_one_key_each(batch)
         kept = batch.greatest_places()
         places = kept if places is None else places.take(kept)
@@ -101,8 +102,8 @@ def carry_out(
     missing = np.flatnonzero(rows == 0)
     if len(missing):
         ids = None if batch.ids is None else batch.ids.take(missing)
-        rows[missing] = entries.add(batch.keys.take(missing, axis=0), ids)
-    rows_won = rows.take(win)
+        rows[missing] = entries.add(_at(batch.keys, missing), ids)
+    rows_won = _at(rows, win)
     if not entries.log.append(rows_won, new_count=len(missing)):
         win = _once_each(batch, win, rows_won)
         rows_won = rows.take(win)
@@ -118,6 +119,11 @@ def carry_out(
     entries.forget_unused_holders(given)
     planned = Plan(planned.batch, planned.places, rows, win, planned.lost)
     return rows_won, planned, len(missing), replaced
+
+
+def _at(column: NDArray[Item], places: NDArray[np.int64]) -> NDArray[Item]:
+    """What a column has at ascending places; the column itself if they are all of it."""
+    return column if len(places) == len(column) else column.take(places, axis=0)
 
 
 def _marks_of(entries: Entries, batch: PackedRows) -> tuple[NDArray[np.uint64], list[int]]:

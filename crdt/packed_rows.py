@@ -19,6 +19,7 @@ from crdt.columns import (
     read_count,
     read_map,
     read_names,
+    read_narrow,
     read_numbers,
     read_spread,
     read_table,
@@ -241,9 +242,9 @@ class PackedRows:
         if not isinstance(secret, bytes):
             raise DecodeError("packed.secret", "expected bytes")
         stamps = read_spread(fields["stamps"], count, "packed.stamps")
-        if count and not stamps.all():
+        if not stamps.min(initial=STAMP_MAX):
             raise DecodeError("packed.stamps", "a stamp is zero, which names no write")
-        statuses = read_numbers(fields["statuses"], count, "packed.statuses")
+        statuses = read_narrow(fields["statuses"], count, "packed.statuses")
         if count and int(statuses.max()) > np.iinfo(np.uint8).max:
             raise DecodeError("packed.statuses", "a status has more than 8 bits")
         origins, origin_of = read_names(fields["origins"], count, "packed.origins")

@@ -51,6 +51,20 @@ def passes(count: int) -> Iterator[slice[int, int, None]]:
             yield slice(start, min(start + size, count))
 
 
+def run_of(rows: NDArray[np.int64]) -> slice[int, int, None] | None:
+    """Rows that lie one behind the other, as a slice: to write there costs a third.
+
+    >>> run_of(np.array([4, 5, 6])), run_of(np.array([4, 6, 5, 7]))
+    (slice(4, 7, None), None)
+    """
+    if not len(rows):
+        return None
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first != len(rows) - 1 or not (rows[1:] - rows[:-1] == 1).all():
+        return None
+    return slice(first, last + 1)
+
+
 class Field(Generic[Number]):
     """One thing of all records, to be read and written by row numbers.
 

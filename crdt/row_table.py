@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from crdt.records import Field, records_of
+from crdt.records import Field, records_of, run_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -217,12 +217,20 @@ class RowTable:
         """Note the hashed keys of rows, uint64[n, 2]."""
         # Two words as one number, which numpy moves at once.
         pairs = self.heads.view(np.complex128).reshape(-1)
-        pairs[rows * 2] = keys.view(np.complex128).reshape(-1)
+        run = run_of(rows)
+        where = rows * 2 if run is None else slice(2 * run.start, 2 * run.stop, 2)
+        pairs[where] = keys.view(np.complex128).reshape(-1)
 
     def put_versions(
         self, rows: NDArray[np.int64], stamps: NDArray[np.uint64], epochs: NDArray[np.uint64] | None
     ) -> None:
         """Note stamps and epochs of rows; without epochs they stay."""
+        run = run_of(rows)
+        if run is not None:
+            self.heads[run, STAMP_WORD] = stamps
+            if epochs is not None:
+                self.heads[run, STAMP_WORD + 1] = epochs
+            return
         words = self.heads.reshape(-1)
         places = rows * HEAD_WORDS
         places += STAMP_WORD

@@ -8,6 +8,7 @@ import numpy as np
 
 from crdt.group_index import GroupIndex
 from crdt.key_index import KeyIndex
+from crdt.ordering import leaders
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class TopicIndex:
 
     def rows_of(self, word: int) -> list[int]:
         """The rows of a topic, those added last first."""
-        number = self._index.find_one(word)
+        number = self._index.find_one(word, word)
         return self._groups.rows_of(number) if number else []
 
     def add(self, rows: NDArray[np.int64], words: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -69,11 +70,19 @@ class TopicIndex:
         missing = np.flatnonzero(numbers == 0)
         if len(missing):
             unknown = query.take(missing, axis=0)
-            fresh = np.unique(unknown)
-            self._index.insert(fresh.reshape(-1, 1), self._take(fresh))
-            numbers[missing] = self._index.find(unknown)
+            numbers[missing] = self._add_topics(unknown)
         self._groups.add(rows, numbers)
         return numbers
+
+    def _add_topics(self, unknown: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Numbers for topics that have none; they may come more than once."""
+        leading = leaders(unknown.reshape(-1))
+        each = np.flatnonzero(leading == np.arange(len(leading)))
+        fresh = unknown.take(each, axis=0)
+        numbers = np.empty(len(leading), dtype=np.int64)
+        numbers[each] = given = self._take(fresh.reshape(-1))
+        self._index.insert(fresh, given)
+        return numbers.take(leading)
 
     def remove(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         """Take rows out of the topics that they are in."""
@@ -84,7 +93,7 @@ class TopicIndex:
 
     def add_one(self, row: int, word: int) -> int:
         """Put a row into a topic; the number of that."""
-        number = self._index.find_one(word)
+        number = self._index.find_one(word, word)
         if not number:
             number = int(self._take(np.array([word], dtype=np.uint64))[0])
             self._index.insert_one(word, number)
@@ -96,7 +105,9 @@ class TopicIndex:
         count = len(words)
         again = [self._free.pop() for _ in range(min(count, len(self._free)))]
         fresh = count - len(again)
-        numbers = np.array([*again, *range(self._used, self._used + fresh)], dtype=np.int64)
+        numbers = np.empty(count, dtype=np.int64)
+        numbers[: len(again)] = again
+        numbers[len(again) :] = np.arange(self._used, self._used + fresh)
         self._used += fresh
         if self._used > len(self._words):
             longer = np.zeros((max(self._used, len(self._words) * 3 // 2), 1), dtype=np.uint64)

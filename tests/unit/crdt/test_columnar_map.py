@@ -129,6 +129,20 @@ def test_full_keys_go_only_to_whom_they_may_be_unknown() -> None:
     assert receiver.digest() == sender.digest()
 
 
+@pytest.mark.parametrize("limit", [None, 30, 29])
+def test_what_a_peer_has_seen_of_many_changes_is_left_out(limit: int | None) -> None:
+    """All, some or none of them; whether they are read before or after that is known."""
+    sender = full_map(30)
+    for seen in (0, 17, 29, 30):
+        vector = VersionVector({A: Stamp(seen)})
+        packed, position, complete = sender.columns.missing(vector, limit=limit)
+        expected = list(range(seen + 1, 31))[:limit]
+        assert packed.stamps.tolist() == expected
+        assert packed.ids is not None
+        assert packed.ids.tolist() == KEYS[seen:30][:limit]
+        assert (position, complete) == (30, True) if expected[-1:] != [29] else (29, False)
+
+
 def test_an_entry_that_is_unknown_without_its_key_is_refused() -> None:
     """Nothing has changed; with full keys it is taken."""
     presences = full_map(1)

@@ -30,6 +30,16 @@ def test_bytes_are_little_endian() -> None:
     assert write_numbers([1, 256]) == b"\x01\x00\x00\x01"
 
 
+@pytest.mark.parametrize("longest", [0, 1, 255, 256, 70_000])
+def test_texts_come_back_however_long_they_are(longest: int) -> None:
+    """Their lengths take a byte each or more; one that is missing at the end is found."""
+    texts = ["a", "", "b" * longest, "é"]
+    written = write_texts(texts)
+    assert read_texts(written, 4, "here") == texts
+    with pytest.raises(DecodeError, match="add up to"):
+        read_texts(written | {"text": "".join(texts)[:-1]}, 4, "here")
+
+
 def test_a_table_holds_each_text_once() -> None:
     """Sorted, so that equal columns have equal bytes."""
     texts = ["b", "a", "b", ""]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crdt.ordering import order_of, repeats
+from crdt.ordering import leaders, order_of, repeats
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 700, 70_000])
@@ -42,3 +42,17 @@ def test_few_words_repeat_or_not() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 70, 500, 70_000])
+@pytest.mark.parametrize("crowd", [1, 3, 1 << 20])
+def test_equal_words_have_one_leader_which_is_one_of_them(count: int, crowd: int) -> None:
+    """Whether each comes once or many times, and whatever bits they differ in."""
+    rng = np.random.default_rng(count)
+    for shift in (0, 16, 32, 48):
+        words = rng.integers(0, max(count // 2, 1), count).astype(np.uint64) << np.uint64(shift)
+        words ^= rng.integers(0, crowd, count, dtype=np.uint64)
+        leading = leaders(words)
+        assert words.take(leading).tolist() == words.tolist()
+        assert leading.take(leading).tolist() == leading.tolist()
+        assert len(np.unique(leading)) == len(np.unique(words))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crdt.records import Field, passes, records_of
+from crdt.records import Field, passes, records_of, run_of
 
 
 @pytest.mark.parametrize("count", [1, 24, 5000, 300_000])
@@ -25,6 +25,14 @@ def test_passes_are_all_of_a_batch_in_order(count: int) -> None:
     sizes = [part.stop - part.start for part in parts]
     assert all(0 < size <= 5120 for size in sizes)
     assert not sizes or max(sizes) - min(sizes) < max(len(sizes), 2)
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [4, 6], [4, 6, 5, 7], [5, 4], [4, 4, 6], [7, 6, 5], [4, 5, 6, 6]]
+)
+def test_only_rows_one_behind_the_other_are_a_run(rows: list[int]) -> None:
+    """Neither those with gaps, nor in another order, nor with one that comes twice."""
+    assert run_of(np.array(rows, dtype=np.int64)) is None
 
 
 def test_fields_of_one_word_do_not_touch_each_other() -> None:

@@ -59,3 +59,22 @@ def test_rows_in_use_are_told_from_free_ones_and_live_from_removed() -> None:
     assert (table.rows().tolist(), table.live_rows().tolist(), table.end) == ([2, 3], [2], 4)
     assert table.ended_rows().tolist() == [3]
     assert absent(np.array([None, 1], dtype=np.object_)).tolist() == [True, False]
+
+
+def test_rows_in_a_run_are_written_as_any_others() -> None:
+    """Keys, stamps and epochs, with or without the latter; no other row is touched."""
+    keys = np.arange(12, dtype=np.uint64).reshape(6, 2)
+    numbers = np.arange(6, dtype=np.uint64)
+    held = []
+    for order in ([0, 1, 2, 3, 4, 5], [3, 5, 0, 2, 1, 4]):
+        table = RowTable(capacity=20)
+        rows = np.array(order, dtype=np.int64) + 4
+        table.put_keys(rows, keys[order])
+        table.put_versions(rows, numbers[order] + np.uint64(7), numbers[order])
+        table.put_versions(rows, numbers[order] + np.uint64(9), None)
+        held.append(table.heads.tolist())
+        assert (table.keys_of(rows) == keys[order]).all()
+        assert table.stamps.take(rows).tolist() == [9 + place for place in order]
+        assert not table.heads[1:4].any()
+        assert not table.heads[10:].any()
+    assert held[0] == held[1]
