@@ -102,10 +102,11 @@ sim: $(STAMP)  ## whole clusters, broken at random, and every seed that found so
 mutants: $(STAMP)  ## bugs on purpose, and which test catches each; fails if one survives
 	$(BIN)/python -m tests.mutants
 
-soak: $(STAMP)  ## the laws with 200 times the examples, the stories that run long, 10,000 seeds
+soak: $(STAMP)  ## the laws with 200 times the examples, the stories that run long, 10,000 seeds, 1,000 kills
 	HYPOTHESIS_PROFILE=soak $(PYTEST) $(PARALLEL) -m "soak or not soak" --timeout=3600 \
 	  tests/property tests/simulation tests/model $(ARGS)
 	$(BIN)/presence sim --jobs 2 --seeds 10000
+	$(PYTEST) -m soak tests/integration/ray $(ARGS)
 
 bench: $(STAMP)  ## latency and cost on this machine (ARGS="--quick --json FILE")
 	$(BIN)/python -m benchmarks.bench_cluster $(ARGS)

@@ -334,6 +334,7 @@ class Holding:
             known = since_in(self._watching.get(topic), session)
             since = since if known is None else known
         held = session.hold(topic, attachment=number, since=since, meta=meta)
+        session.leaving.pop(topic, None)
         self._write(session, topic, now)
         return held.since
 
@@ -348,6 +349,8 @@ class Holding:
         if session.announced:
             row = session.end_row(topic, self._node, reason)
             self._attachments.of(topic).write(row, self._flush_due(now))
+        elif session.resume:
+            session.leaving[topic] = (session.entries[topic], reason)
         session.drop(topic)
 
     def _announce(self, session: Session, now: Now) -> None:
@@ -362,6 +365,11 @@ class Holding:
                 held.since = held.since if known is None else min(held.since, known)
             session.since = session.entries[session.topic].since
         self.rewrite(session, now)
+        leaving, session.leaving = session.leaving, {}
+        for topic, (held, reason) in leaving.items():
+            session.entries[topic] = held
+            session.raise_epoch(topic, attachment=self._attachments.of(topic).number)
+            self.end_entry(session, topic, reason, now)
 
     def _write(self, session: Session, topic: Topic, now: Now) -> None:
         if session.announced:

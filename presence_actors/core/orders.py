@@ -67,6 +67,8 @@ class _Flight:
     #: What this one, and none before it, asked to watch.
     new_topics: list[str] = field(default_factory=list)
     new_users: list[str] = field(default_factory=list)
+    #: Of an `unset`: the room as it was.
+    left: _Room | None = None
 
 
 @dataclass(slots=True)
@@ -127,7 +129,7 @@ class Orders:
             case Set(topic=str(topic)):
                 self._rooms.setdefault(topic, _Room())
             case Unset(topic=topic):
-                del self._rooms[topic]
+                flight.left = self._rooms.pop(topic)
             case Sub(topics=topics, users=users):
                 flight.new_topics, flight.new_users = watched.add(topics, users)
                 watched.want(topics, counts=message.counts)
@@ -199,7 +201,7 @@ class Orders:
         self._restate_subs(watched, before)
         for flight in before.values():
             if isinstance(flight.message, Unset) and flight.message.topic not in self._rooms:
-                self._launch(flight)
+                self._restate_unset(flight, flight.message, resumed=resumed)
         intents = [flight for flight in before.values() if isinstance(flight.message, Intent)]
         if intents:
             requests = [request for flight in intents for request in flight.requests]
@@ -330,6 +332,20 @@ class Orders:
         # Without a status: that is the device's, and was told already.
         message = Set(topic=topic, meta=self._wanted(topic, room, before), since=room.since)
         self._launch(_Flight(message, requests, standing=room.meta is not None))
+
+    def _restate_unset(self, flight: _Flight, unset: Unset, *, resumed: bool) -> None:
+        """Leave on the new connection what was joined on another one.
+
+        This gateway may know nothing of the room. If nobody was ever told to leave it, the gateway
+        before holds the entry for the grace, so it is taken over, and ended at once.
+        """
+        left = flight.left
+        if resumed and not flight.repeated and left is not None and left.meta is not None:
+            taken = Set(topic=unset.topic, meta=left.meta, since=left.since)
+            self._launch(_Flight(taken, []))
+        # A new session is in no room, and to be in none is what is wanted.
+        flight.repeated = True
+        self._launch(flight)
 
     def _restate_subs(self, watched: Watched, before: dict[int, _Flight]) -> None:
         topics, users = set(watched.topics), set(watched.users)

@@ -135,6 +135,7 @@ class Session:
         "family",
         "hidden",
         "idle",
+        "leaving",
         "namespace",
         "replaced",
         "resume",
@@ -176,6 +177,8 @@ class Session:
         self.sure = False
         #: Whether its entries may be written: not before the user's intent is known.
         self.announced = False
+        #: What it left before it was announced, and why: a gateway before may hold it still.
+        self.leaving: dict[Topic, tuple[HeldEntry, LeaveReason]] = {}
         self.replaced = False
         #: Of a guest (core/guests.py): what its session id is derived from.
         self.family = family

@@ -9,11 +9,11 @@ from typing import Final
 
 import pytest
 
-from presence_actors.core.vocabulary import Intent, Patch, Set, Sub, Unset
+from presence_actors.core.vocabulary import Intent, Ok, Patch, Set, Sub, Unset
 from presence_actors.sim.world import Client
 from tests.simulation import resuming
 from tests.simulation.short_knobs import KNOBS
-from tests.simulation.steering import ROOM, in_room, place, small_world
+from tests.simulation.steering import ROOM, arrive, in_room, leaves, place, small_world, watch
 
 pytestmark = pytest.mark.simulation
 
@@ -123,3 +123,23 @@ def test_who_hid_while_a_subscriber_was_away_leaves_its_picture() -> None:
     world.drop(reader)
     eve.ask(Intent(status="invisible"))
     assert world.run_until(lambda: in_room(reader) == [], _QUIET_MS)
+
+
+def test_who_leaves_while_its_wire_is_lost_has_left_when_it_is_back() -> None:
+    """And not after the grace: the next gateway, which knew nothing of the room, ends the entry.
+
+    ```
+    g0  eve X --leaves-->
+    g1                   eve again --> she has left, by her own will
+    ```
+    """
+    world = small_world(seed=8)
+    place(world, {0: 0, 1: 1})
+    reader = watch(world, [1], name="reader")
+    eve = arrive(world, "eve", [0, 1])
+    world.run(400)
+    world.tear(eve, noticed_after_ms=30)
+    asked = eve.ask(Unset(topic=ROOM))
+    assert world.run_until(lambda: in_room(reader) == [], KNOBS.grace_connection_ms // 2)
+    assert leaves(reader) == [("eve", "left")]
+    assert isinstance(eve.answers[asked], Ok)

@@ -30,13 +30,13 @@ SHORT_KNOBS = Knobs(
 )
 
 
-def start_cluster(state_dir: Path, **changes: Any) -> Cluster:
+def start_cluster(state_dir: Path, *, token_key: bytes | None = None, **changes: Any) -> Cluster:
     """A cluster of its own for a test that wants another shape; end it with `stop`."""
     settings = {"faults": True, "knobs": SHORT_KNOBS, **changes}
     config = ClusterConfig(**settings)
     port = first_of_free_ports(config.gateways)
     config = msgspec.structs.replace(config, port=port)
-    return Cluster.start(config, state_dir=state_dir, tied=True)
+    return Cluster.start(config, state_dir=state_dir, token_key=token_key, tied=True)
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,19 @@ def test_a_room_left_and_joined_again_between_connections_is_only_joined() -> No
     ]
 
 
+def test_a_room_left_between_connections_is_left_by_a_session_that_is_new() -> None:
+    """It is in no room: what the gateway then refuses is what was wanted."""
+    orders, watched = Orders("online"), Watched()
+    orders.take(RequestId(1), Set(topic="room:a", meta={}), watched, connected=True)
+    orders.answer(Ok(id=1, since=SINCE), watched)
+    orders.lapse()
+    orders.take(RequestId(2), Unset(topic="room:a"), watched, connected=False)
+    said = orders.restate(watched, resumed=False, status_told=orders.status)
+    assert said == [Say(Unset(id=3, topic="room:a"))]
+    refused = Err(id=3, code=ErrorCode.NOT_JOINED, message="not joined")
+    assert orders.answer(refused, watched) == ([Resolve(RequestId(2), Ok(id=3))], None)
+
+
 def test_what_is_watched_and_unwatched_between_connections_is_not_said() -> None:
     """Both requests are answered: a new connection watches only what it asks for."""
     orders, watched = Orders("online"), Watched()

@@ -366,11 +366,16 @@ def test_a_room_left_between_connections_is_left_on_the_next_one() -> None:
     talk.asks(2, Patch(topic="room:lobby", meta={"a": 1}))
     talk.asks(3, Unset(topic="room:lobby"))
     effects = talk.stands()
-    assert said(effects) == [Unset(id=4, topic="room:lobby")]
+    assert said(effects) == [
+        Set(id=4, topic="room:lobby", meta={}, since=SINCE),
+        Unset(id=5, topic="room:lobby"),
+    ]
     (resolved,) = [effect for effect in effects if isinstance(effect, Resolve)]
     assert resolved.request == 2
     assert isinstance(resolved.answer, Err)
     assert resolved.answer.code is ErrorCode.NOT_JOINED
+    assert talk.hears(Ok(id=4, since=SINCE)) == []
+    assert talk.hears(Ok(id=5)) == [Resolve(RequestId(3), Ok(id=5))]
 
 
 def test_a_leave_whose_answer_was_lost_is_done_when_it_was_done_before() -> None:
