@@ -309,9 +309,12 @@ class PresenceClient:
         """Be in a room and watch it; returns when it is known who is there."""
         return Room(self._loop, self._loop.run(self._client.join(room, meta, status=status)))
 
-    def observe(self, room: str) -> Room:
-        """Watch a room without being in it; returns when it is known who is there."""
-        return Room(self._loop, self._loop.run(self._client.observe(room)))
+    def observe(self, room: str, *, keys: tuple[str, str | None] | None = None) -> Room:
+        """Watch a room without being in it; returns when it is known who is there.
+
+        With `keys`, only users from the first name on, and before the second one.
+        """
+        return Room(self._loop, self._loop.run(self._client.observe(room, keys=keys)))
 
     def watch(self, users: Iterable[str]) -> Watch:
         """Watch users, wherever they are; returns when it is known what each shows."""

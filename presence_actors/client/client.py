@@ -53,6 +53,7 @@ from presence_actors.core.vocabulary import (
     ErrorCode,
     Hello,
     Intent,
+    KeyRange,
     Ok,
     Set,
     Sub,
@@ -266,7 +267,7 @@ class PresenceClient:
         topic = _topic(room)
         await self.ask(Set(topic=topic, meta=dict(meta or {}), status=status))
         known = topic in self._rooms
-        found = await self._watched_room(topic)
+        found = await self._watched_room(topic, self._rooms[topic].keys if known else None)
         # One's own entry takes a way of its own and may come a moment after the first snapshot. An
         # invisible user's never comes, so this is not waited for longer than a moment.
         with contextlib.suppress(Unavailable):
@@ -277,9 +278,14 @@ class PresenceClient:
             found.stream.clear()
         return found
 
-    async def observe(self, room: str) -> Room:
-        """Watch a room without being in it; returns when it is known who is there."""
-        return await self._watched_room(_topic(room))
+    async def observe(self, room: str, *, keys: tuple[str, str | None] | None = None) -> Room:
+        """Watch a room without being in it; returns when it is known who is there.
+
+        With `keys` only users from the first name on and before the second one; to look at others,
+        observe again: who is not among these leaves without a reason.
+        """
+        part = keys and KeyRange(start=keys[0], end=keys[1])
+        return await self._watched_room(_topic(room), part)
 
     async def watch(self, users: Iterable[str]) -> Watch:
         """Watch users, wherever they are; returns when it is known what each shows."""
@@ -391,17 +397,18 @@ class PresenceClient:
             for start in range(0, len(users), _NAMES_PER_SUB_MAX):
                 await self.ask(Unsub(users=users[start : start + _NAMES_PER_SUB_MAX]))
 
-    async def _watched_room(self, topic: str) -> Room:
+    async def _watched_room(self, topic: str, keys: KeyRange | None = None) -> Room:
         known = self._rooms.get(topic)
-        if known is not None:
+        if known is not None and known.keys == keys:
             return known
-        await self.ask(Sub(topics=[topic]))
+        await self.ask(Sub(topics=[topic], keys=keys))
         await self._until(
             lambda: self.machine.is_synced(topic),
             self._request_timeout_s,
             f"the snapshot of {topic}",
         )
-        return self._rooms.setdefault(topic, Room(self, topic))
+        self._rooms.setdefault(topic, Room(self, topic)).keys = keys
+        return self._rooms[topic]
 
     def _refusal(self, error: Err, what: str) -> PresenceError:
         where = self.machine.inspect().url

@@ -9,7 +9,16 @@ from presence_actors.client.events import RoomEvent, Status, status_of
 from presence_actors.client.stream import EventStream
 from presence_actors.core.session import SessionMachine
 from presence_actors.core.values import Meta
-from presence_actors.core.vocabulary import Entry, Ok, Patch, Set, Unset, Unsub, ViewFrame
+from presence_actors.core.vocabulary import (
+    Entry,
+    KeyRange,
+    Ok,
+    Patch,
+    Set,
+    Unset,
+    Unsub,
+    ViewFrame,
+)
 from presence_actors.errors import UsageError
 
 __all__ = ["Room", "Watch"]
@@ -45,6 +54,8 @@ class Room:
         self._session = session
         #: The room's full name, such as ``room:lobby``.
         self.topic = topic
+        #: Of which users alone something is wanted.
+        self.keys: KeyRange | None = None
         self.stream: EventStream[RoomEvent] = EventStream(topic)
 
     def who(self) -> dict[str, list[Entry]]:

@@ -5,7 +5,8 @@ need not be sent again, never a proof of anything: an unreadable one means a sna
 from before the horizon: the ends of what its holder still knows may be forgotten (`is_stale`).
 
 Behind a tilde it may carry a mark: a digest of what no vector tells, such as whom a view could not
-hear. Whoever comes with another mark than the present one has missed something.
+hear. Whoever comes with another mark than the present one has missed something. Who has seen a part
+of a room only has that part for a mark, and the cursor is good for no other.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from crdt.errors import CrdtError
 from crdt.hlc import stamp_wall
 from presence_actors.core.ids import ShardId, name_of, started_wall, zone_of
 from presence_actors.core.instants import WallMs
+from presence_actors.core.vocabulary import KeyRange
 
 __all__ = [
     "is_stale",
     "lives_on",
     "mark_of",
+    "mark_of_range",
     "read_cursor",
     "read_mark",
     "without_dead",
@@ -37,11 +40,18 @@ _DECODER = msgspec.msgpack.Decoder(dict[int, dict[str, int]])
 _ENCODER = msgspec.msgpack.Encoder()
 _CHARACTERS_MAX = 64 * 1024
 _MARK = "~"
+#: Begins the marks of ranges; those of other things are hexadecimal.
+_RANGE = "k"
 
 
 def mark_of(*seen: msgspec.Struct) -> str:
     """A mark that is the same wherever the same is seen."""
     return hashlib.blake2b(_ENCODER.encode(seen), digest_size=6).hexdigest()
+
+
+def mark_of_range(keys: KeyRange | None) -> str:
+    """The mark of a cursor that is good for a part of a room only; none for all of it."""
+    return "" if keys is None else _RANGE + mark_of(keys)
 
 
 def read_mark(cursor: str | None) -> str:
@@ -64,9 +74,15 @@ def write_cursor(vectors: Mapping[ShardId, VersionVector], *, mark: str = "") ->
     return f"{text}{_MARK}{mark}" if mark else text
 
 
-def read_cursor(cursor: str | None) -> dict[ShardId, VersionVector]:
-    """What the subscriber says it has seen; nothing if that cannot be read."""
+def read_cursor(cursor: str | None, keys: KeyRange | None = None) -> dict[ShardId, VersionVector]:
+    """What the subscriber says it has seen of these; nothing if that cannot be read.
+
+    Nor if it has seen only a part of a room, and now wants to see another one, or all.
+    """
     if cursor is None or len(cursor) > _CHARACTERS_MAX:
+        return {}
+    mark = read_mark(cursor)
+    if mark.startswith(_RANGE) and mark != mark_of_range(keys):
         return {}
     try:
         text = cursor.partition(_MARK)[0]

@@ -18,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+from crdt import VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.acting import Acting
 from presence_actors.core.amnesty import Amnesty
@@ -80,6 +81,7 @@ from presence_actors.core.polling import Polling
 from presence_actors.core.sessions import (
     Connection,
     Session,
+    Wanted,
     merge_patch,
     meta_size,
     mint_session,
@@ -560,22 +562,16 @@ class GatewayMachine:
             words = f"a connection may watch {SUBSCRIPTIONS_PER_CONNECTION_MAX} topics and users"
             self._refuse(connection_id, message.id, ErrorCode.TOO_MANY, words)
             return
-        cursors = read_cursor(message.cursor)
+        cursors = read_cursor(message.cursor, message.keys)
+        wanted = Wanted(message.counts, message.keys)
         self._accept(connection_id, message.id, None)
         for topic in topics:
-            connection.topics[topic] = message.counts
+            connection.topics[topic] = wanted
             if self._pacing.is_held(connection_id):
                 self._watching.hold(topic, connection_id, self._now)
                 continue
             cursor = cursors.get(self._attachments.of(topic).shard)
-            self._watching.subscribe(
-                topic,
-                connection_id,
-                cursor,
-                self._now,
-                counts=message.counts or self._pacing.is_counting(connection_id),
-                once=self._pacing.is_sparse(connection_id),
-            )
+            self._subscribe(topic, connection_id, cursor, wanted)
 
     def _on_lag(self, connection_id: ConnectionId) -> None:
         connection = self._connections.get(connection_id)
@@ -601,14 +597,26 @@ class GatewayMachine:
         """It is told which, and gets all that it watches anew, in that form."""
         self._tell(connection_id, Lag(step=step, behind_ms=behind_ms))
         for topic, wanted in self._connections[connection_id].topics.items():
-            self._watching.subscribe(
-                topic,
-                connection_id,
-                None,
-                self._now,
-                counts=wanted or self._pacing.is_counting(connection_id),
-                once=self._pacing.is_sparse(connection_id),
-            )
+            self._subscribe(topic, connection_id, None, wanted)
+
+    def _subscribe(
+        self,
+        topic: Topic,
+        connection_id: ConnectionId,
+        cursor: VersionVector | None,
+        wanted: Wanted,
+    ) -> None:
+        """What is wanted, or only counts or whole states if more was not read in time."""
+        counts = wanted.counts or self._pacing.is_counting(connection_id)
+        self._watching.subscribe(
+            topic,
+            connection_id,
+            cursor,
+            self._now,
+            counts=counts,
+            once=self._pacing.is_sparse(connection_id),
+            keys=None if counts else wanted.keys,
+        )
 
     def _on_unsub(
         self, connection_id: ConnectionId, connection: Connection, message: Unsub

@@ -29,6 +29,7 @@ from presence_actors.core.vocabulary import (
     Err,
     ErrorCode,
     Intent,
+    KeyRange,
     Ok,
     Patch,
     Set,
@@ -132,7 +133,7 @@ class Orders:
                 flight.left = self._rooms.pop(topic)
             case Sub(topics=topics, users=users):
                 flight.new_topics, flight.new_users = watched.add(topics, users)
-                watched.want(topics, counts=message.counts)
+                watched.want(topics, counts=message.counts, keys=message.keys)
             case Unsub(topics=topics, users=users):
                 watched.drop(topics, users)
             case _:
@@ -167,9 +168,9 @@ class Orders:
         """Say what was put off."""
         return [self._say(key, flight) for key, flight in self._flights.items() if not flight.said]
 
-    def look_again(self, topic: str) -> list[SessionEffect]:
-        """Have the gateway tell a room anew, as a whole."""
-        flight = _Flight(Sub(topics=[topic]), [], standing=True)
+    def look_again(self, topic: str, watched: Watched) -> list[SessionEffect]:
+        """Have the gateway tell anew all that is wanted of a room."""
+        flight = _Flight(Sub(topics=[topic], keys=watched.keys(topic)), [], standing=True)
         return [self._say(self._launch(flight), flight)]
 
     def lapse(self) -> None:
@@ -360,14 +361,14 @@ class Orders:
                 users.difference_update(flight.new_users)
                 flight.message = wanted
                 self._launch(flight)
-        alike: dict[tuple[str | None, bool], list[str]] = {}
+        alike: dict[tuple[str | None, bool, KeyRange | None], list[str]] = {}
         for topic in watched.topics:
             if topic in topics:
-                form = (watched.cursor(topic), watched.wants_counts(topic))
+                form = (watched.cursor(topic), watched.wants_counts(topic), watched.keys(topic))
                 alike.setdefault(form, []).append(topic)
-        for (cursor, counts), group in alike.items():
+        for (cursor, counts, keys), group in alike.items():
             for part in _parts(group):
-                sub = Sub(topics=part, cursor=cursor, counts=counts)
+                sub = Sub(topics=part, cursor=cursor, counts=counts, keys=keys)
                 self._launch(_Flight(sub, [], standing=True))
         for part in _parts([user for user in watched.users if user in users]):
             self._launch(_Flight(Sub(users=part), [], standing=True))
@@ -437,7 +438,7 @@ def _still_watched(message: Sub, watched: Watched) -> Sub | None:
     users = [user for user in message.users if user in watched.users]
     if not (topics or users):
         return None
-    return Sub(topics=topics, users=users, counts=message.counts)
+    return Sub(topics=topics, users=users, counts=message.counts, keys=message.keys)
 
 
 def _parts(names: list[str]) -> list[list[str]]:

@@ -465,7 +465,7 @@ class SessionMachine:
             case Diff():
                 events = self._watched.take_diff(message)
                 if self._watched.is_wrong(message):
-                    again = self._orders.look_again(message.topic)
+                    again = self._orders.look_again(message.topic, self._watched)
                     return [*(Tell(event=event) for event in events), *self._saying(again, now)]
             case Count():
                 events = self._watched.take_count(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,13 +32,14 @@ from presence_actors.core.values import (
     encode_value,
     pack_status,
 )
-from presence_actors.core.vocabulary import Identity, Sub, Unsub, Welcome
+from presence_actors.core.vocabulary import Identity, KeyRange, Sub, Unsub, Welcome
 
 __all__ = [
     "Connection",
     "HeldEntry",
     "Session",
     "SessionKey",
+    "Wanted",
     "merge_patch",
     "meta_size",
     "mint_session",
@@ -71,6 +73,15 @@ def mint_session(wall: WallMs, rng: Rng) -> SessionId:
     return SessionId(f"{wall:012x}-{rng.getrandbits(96):024x}")
 
 
+class Wanted(NamedTuple):
+    """What a client wants of a topic that it watches."""
+
+    #: No more than how many are there.
+    counts: bool
+    #: Only these users.
+    keys: KeyRange | None
+
+
 class Connection:
     """A client's connection that has been let in."""
 
@@ -94,8 +105,8 @@ class Connection:
         self.lease_ms = lease_ms
         #: The session it carries, once it said hello.
         self.session: SessionKey | None = None
-        #: Topics it watches, and whether it wants no more than counts.
-        self.topics: dict[Topic, bool] = {}
+        #: Topics it watches, and what it wants of each.
+        self.topics: dict[Topic, Wanted] = {}
         #: Rooms in which it hears what others say.
         self.listening: dict[Topic, None] = {}
         self.bad_frames = 0

@@ -30,6 +30,7 @@ from presence_actors.core.vocabulary import (
     Count,
     Diff,
     Entry,
+    KeyRange,
     Leave,
     Quality,
     Snap,
@@ -105,6 +106,7 @@ class TopicView:
         "listeners",
         "loaded",
         "name",
+        "parts",
         "pins",
         "rows",
         "shard",
@@ -129,6 +131,8 @@ class TopicView:
         self._dropped = VersionVector()
         self.loaded = False
         self.subscribers: dict[ConnectionId, None] = {}
+        #: Of which users those subscribers hear, and wait to hear, that want a part of the room.
+        self.parts: dict[ConnectionId, KeyRange] = {}
         #: Subscribers that get counts only.
         self.counted: dict[ConnectionId, None] = {}
         #: Those that are told nothing for now: `changes` when they were shown all, None if never.
@@ -194,6 +198,7 @@ class TopicView:
         self.counted.pop(connection, None)
         self.held.pop(connection, None)
         self.waiting.pop(connection, None)
+        self.parts.pop(connection, None)
         self._ahead.pop(connection, None)
         if connection in self._settled:
             self._settled.remove(connection)
@@ -265,6 +270,18 @@ class TopicView:
         for seen, group in groups.items():
             yield group, seen
 
+    def by_part(
+        self, connections: Iterable[ConnectionId]
+    ) -> list[tuple[list[ConnectionId], KeyRange | None]]:
+        """These subscribers, apart from each other where they want other parts of the room."""
+        if not self.parts:
+            everybody = list(connections)
+            return [(everybody, None)] if everybody else []
+        groups: dict[KeyRange | None, list[ConnectionId]] = {}
+        for connection in connections:
+            groups.setdefault(self.parts.get(connection), []).append(connection)
+        return [(group, keys) for keys, group in groups.items()]
+
     # What is told.
 
     def take_diff(self) -> Diff | None:
@@ -313,27 +330,27 @@ class TopicView:
             return None
         return hearers, Diff(topic=self.name, leaves=leaves)
 
-    def take_check(self) -> tuple[list[ConnectionId], Diff] | None:
-        """For those who are no longer ahead: what their picture must be equal to.
+    def take_settled(self) -> list[ConnectionId]:
+        """Those who are no longer ahead, to be told what their picture must be equal to.
 
         Somebody may have become invisible, or ended so, after they saw it and before we knew of it.
         To name that entry to them would tell those who never saw it that it had been there. The
         check is made of what everybody may see, and says nothing of anybody else.
         """
         settled, self._settled = self._settled, []
-        if not settled:
-            return None
-        refs = [entry.ref for entry in self.shown.values()]
-        return settled, Diff(topic=self.name, check=check_of(refs))
+        return settled
 
     @property
     def is_ahead(self) -> bool:
         """Whether a subscriber may have seen more elsewhere than we have."""
         return bool(self._ahead)
 
-    def snapshot(self, cursor: str | None) -> list[Snap]:
-        """What is shown, in parts."""
+    def snapshot(self, cursor: str | None, keys: KeyRange | None = None) -> list[Snap]:
+        """What is shown, in parts; of a range of users by their names."""
         entries = list(self.shown.values())
+        if keys is not None:
+            some = (entry for entry in entries if entry.key in keys)
+            entries = sorted(some, key=lambda entry: (entry.key, entry.ref))
         parts = [
             entries[start : start + ENTRIES_PER_PART_MAX]
             for start in range(0, max(1, len(entries)), ENTRIES_PER_PART_MAX)
@@ -359,7 +376,7 @@ class TopicView:
     ) -> Diff | None:
         """What somebody with this cursor lacks; None if only a snapshot can tell.
 
-        Ends that nobody could see are left out: see `take_check`. `ours` is what we have seen of
+        Ends that nobody could see are left out: see `take_settled`. `ours` is what we have seen of
         the shard.
         """
         if not self.loaded or not seen.dominates(without_dead(self._dropped, ours)):

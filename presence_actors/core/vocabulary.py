@@ -32,6 +32,7 @@ __all__ = [
     "Hello",
     "Identity",
     "Intent",
+    "KeyRange",
     "Lag",
     "Leave",
     "Listen",
@@ -136,10 +137,26 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", kw_only=True, omit_default
     caps: list[str] = []
 
 
+class KeyRange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The users from `start` on, and before `end`, in the order of code points; ends may be open.
+
+    >>> keys = KeyRange(start="b", end="d")
+    >>> [name for name in ("a", "b", "caro", "d") if name in keys]
+    ['b', 'caro']
+    """
+
+    start: str = ""
+    end: str | None = None
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the user is one of them."""
+        return self.start <= key and (self.end is None or key < self.end)
+
+
 class Sub(msgspec.Struct, frozen=True, tag="sub", kw_only=True, omit_defaults=True):
     """Watch rooms and users. With a cursor, only what changed since comes.
 
-    With `counts`, of rooms only how many are in them.
+    With `counts`, of rooms only how many are in them; with `keys`, only these users.
     """
 
     id: int | str | None = None
@@ -147,6 +164,7 @@ class Sub(msgspec.Struct, frozen=True, tag="sub", kw_only=True, omit_defaults=Tr
     users: list[str] = []
     cursor: str | None = None
     counts: bool = False
+    keys: KeyRange | None = None
 
 
 class Unsub(msgspec.Struct, frozen=True, tag="unsub", kw_only=True, omit_defaults=True):

@@ -28,6 +28,7 @@ from presence_actors.core.vocabulary import (
     Count,
     Diff,
     Entry,
+    KeyRange,
     Quality,
     Snap,
     StatusFrame,
@@ -51,8 +52,9 @@ class _Picture:
     #: The parts of a snapshot that is still coming, and how many have come.
     gathered: dict[str, Entry] = field(default_factory=dict)
     parts: int = 0
-    #: Whether no more than counts are wanted.
+    #: Whether no more than counts are wanted, and of which users alone.
     counts: bool = False
+    keys: KeyRange | None = None
     #: Whether a snapshot or a continuation came on the present connection. Until then a diff has
     #: nothing that it could continue.
     is_synced: bool = False
@@ -127,14 +129,22 @@ class Watched:
         self._statuses.update(dict.fromkeys(new_users))
         return new_topics, new_users
 
-    def want(self, topics: list[str], *, counts: bool) -> None:
-        """Of these rooms only counts are wanted, or everything."""
+    def want(self, topics: list[str], *, counts: bool, keys: KeyRange | None = None) -> None:
+        """Of these rooms only counts are wanted, or only these users, or everything."""
         for topic in topics:
-            self._pictures[topic].counts = counts
+            picture = self._pictures[topic]
+            picture.counts = counts
+            if picture.keys != keys:
+                # Nothing continues what was known of others; a snapshot shows who is one of these.
+                picture.keys, picture.cursor, picture.is_synced = keys, None, False
 
     def wants_counts(self, topic: str) -> bool:
         """Whether of this room no more than counts are wanted."""
         return self._pictures[topic].counts
+
+    def keys(self, topic: str) -> KeyRange | None:
+        """Of which users of this room alone something is wanted."""
+        return self._pictures[topic].keys
 
     def drop(self, topics: list[str], users: list[str]) -> None:
         """Watch these no more, and forget what was known of them."""

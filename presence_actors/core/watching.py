@@ -13,17 +13,24 @@ import msgspec
 from crdt import Row, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.attaching import Attachments
-from presence_actors.core.cursors import is_stale, mark_of, read_cursor, write_cursor
+from presence_actors.core.cursors import (
+    is_stale,
+    mark_of,
+    mark_of_range,
+    read_cursor,
+    write_cursor,
+)
 from presence_actors.core.dismissals import is_dismissal
 from presence_actors.core.effects import Deliver, TopicAnswer
 from presence_actors.core.ids import ConnectionId, NodeId, ShardId, Topic
 from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.lease import LeaseTable
 from presence_actors.core.messages import DURABLE, PRESENCE, Changed
+from presence_actors.core.ranges import cut_diff, tell_checks, tell_parts, tell_view
 from presence_actors.core.shard_link import ShardLink
 from presence_actors.core.status import fold_user, intent_of
 from presence_actors.core.topic_view import TopicView, Waiting, check_of
-from presence_actors.core.vocabulary import Diff, Quality, StatusFrame, ViewFrame
+from presence_actors.core.vocabulary import Diff, KeyRange, Quality, StatusFrame, ViewFrame
 
 __all__ = ["Watching"]
 
@@ -107,15 +114,19 @@ class Watching:
         *,
         counts: bool = False,
         once: bool = False,
+        keys: KeyRange | None = None,
     ) -> None:
         """The client gets the topic's state on the next tick, and its changes from there on.
 
-        With `counts`, of a room only how many are in it. With `once`, no changes: it is held.
+        With `counts`, of a room only how many are in it; with `keys`, only these users. With
+        `once`, no changes: it is held.
         """
         view = self.want(topic, now)
         until = Instant(now.instant + self._knobs.snapshot_wait_ms)
         view.drop(connection)
         view.waiting[connection] = Waiting(cursor, until, counts=counts, once=once)
+        if keys is not None and view.user is None:
+            view.parts[connection] = keys
         if view.topic not in self._loading:
             self._loading.renew(topic, until)
         if view.loaded:
@@ -326,22 +337,20 @@ class Watching:
     def _tick_room(self, view: TopicView, now: Now) -> Iterator[Deliver]:
         told = list(view.subscribers)
         diff = view.take_diff()
-        if diff is not None and told:
-            # With each of them: a cursor that is older than what its bearer has seen would have it
-            # told again, and of a replica that is behind, in its older state.
-            for group, seen in view.by_seen(told):
-                cursor = self._cursor(view, seen)
-                yield Deliver(group, msgspec.structs.replace(diff, cursor=cursor))
-        for ahead in (
-            view.take_unknown_leaves(self._link(view).vectors[PRESENCE]),
-            view.take_check(),
-        ):
-            if ahead is not None:
-                yield Deliver(*ahead)
+        # With each of them: a cursor that is older than what its bearer has seen would have it told
+        # again, and of a replica that is behind, in its older state.
+        for part in [] if diff is None else tell_parts(view, told, diff):
+            for group, seen in view.by_seen(part.connections):
+                cursor = self._cursor(view, seen, view.parts.get(group[0]))
+                yield Deliver(group, msgspec.structs.replace(part.message, cursor=cursor))
+        ahead = view.take_unknown_leaves(self._link(view).vectors[PRESENCE])
+        if ahead is not None:
+            yield from tell_parts(view, *ahead)
+        yield from tell_checks(view)
         if view.doubtful or diff is not None or view.shown_view is None:
             frame = self.judge(view)
             if told and frame != view.shown_view:
-                yield Deliver(told, frame)
+                yield from tell_view(view, told, frame, before=view.shown_view)
             view.shown_view = frame
             view.doubtful = False
         yield from self._counts(view, now)
@@ -377,9 +386,7 @@ class Watching:
             return
         partial = judged.quality != Quality.COMPLETE
         hearers = [connection for connection, waiting in fresh.items() if partial or waiting.warned]
-        if hearers:
-            yield Deliver(hearers, judged)
-        cursor = self._cursor(view)
+        yield from tell_view(view, hearers, judged)
         newest = WallMs(now.wall + self._knobs.drift_ms_max)
         counting = [connection for connection, waiting in fresh.items() if waiting.counts]
         if counting:
@@ -389,18 +396,18 @@ class Watching:
             view.counted[connection] = None
         plain: list[ConnectionId] = []
         for connection, waiting in fresh.items():
-            seen = waiting.cursor
-            resumed = self._resumption(view, seen, self._cursor(view, seen), now)
+            seen, keys = waiting.cursor, view.parts.get(connection)
+            resumed = self._resumption(view, seen, self._cursor(view, seen, keys), now)
             if seen is None or resumed is None:
                 plain.append(connection)
             else:
                 view.note_resumed(connection, seen, newest)
                 self._resumed[view.topic] = None
                 self._ask_at = self._ask_at or self._seen_due(now)
-                yield Deliver([connection], resumed)
-        if plain:
-            for part in view.snapshot(cursor):
-                yield Deliver(plain, part)
+                yield Deliver([connection], cut_diff(resumed, keys))
+        for group, keys in view.by_part(plain):
+            for part in view.snapshot(self._cursor(view, None, keys), keys):
+                yield Deliver(group, part)
         view.enter(fresh)
 
     def _resumption(
@@ -508,8 +515,8 @@ class Watching:
     def _link(self, view: TopicView) -> ShardLink:
         return self._attachments.of(view.topic)
 
-    def _cursor(self, view: TopicView, seen: VersionVector | None = None) -> str:
-        """Of somebody who has seen what we have, and this elsewhere."""
+    def _cursor(self, view: TopicView, seen: VersionVector | None, keys: KeyRange | None) -> str:
+        """Of somebody who has seen what we have, and this elsewhere, of these users."""
         link = self._link(view)
-        ours = link.vectors[PRESENCE]
-        return write_cursor({link.shard: ours if seen is None else ours.merge(seen)})
+        both = link.vectors[PRESENCE].merge(seen or VersionVector())
+        return write_cursor({link.shard: both}, mark=mark_of_range(keys))

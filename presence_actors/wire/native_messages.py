@@ -30,6 +30,7 @@ from presence_actors.core.vocabulary import (
     ErrorCode,
     Hello,
     Intent,
+    KeyRange,
     Patch,
     Ping,
     Set,
@@ -221,7 +222,8 @@ def _checked(message: ClientMessage) -> ClientMessage:
         case Sub():
             rooms, users = _watched(message)
             _at_most(message.cursor, CURSOR_CHARACTERS_MAX, "cursor")
-            return msgspec.structs.replace(message, topics=rooms, users=users)
+            keys = None if message.keys is None else _checked_range(message.keys)
+            return msgspec.structs.replace(message, topics=rooms, users=users, keys=keys)
         case Unsub():
             rooms, users = _watched(message)
             return msgspec.structs.replace(message, topics=rooms, users=users)
@@ -236,6 +238,14 @@ def _checked(message: ClientMessage) -> ClientMessage:
             return _checked_intent(message)
         case Ping() | Bye():
             return message
+
+
+def _checked_range(keys: KeyRange) -> KeyRange:
+    start = keys.start and identifier(keys.start, what="keys.start")
+    end = None if keys.end is None else identifier(keys.end, what="keys.end")
+    if end is not None and end <= start:
+        raise FrameRefused(ErrorCode.BAD_FRAME, "keys: end is not behind start, so nobody is there")
+    return KeyRange(start=start, end=end)
 
 
 def _checked_hello(hello: Hello) -> Hello:

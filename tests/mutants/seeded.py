@@ -258,4 +258,19 @@ MUTANTS: Final = (
         _RETURNS,
         "misses_nothing",
     ),
+    Mutant(
+        "go on with one part of a room from the cursor of another one",
+        "presence_actors/core/cursors.py",
+        "if mark.startswith(_RANGE) and mark != mark_of_range(keys):",
+        "if False:",
+        "tests/unit/core/test_cursors.py",
+        "part_of_a_room",
+    ),
+    Mutant(
+        "tell all of a difference to who looks at a part",
+        "presence_actors/core/ranges.py",
+        "        part = cut_diff(diff, keys)\n",
+        "        part = diff\n",
+        "tests/simulation/test_key_ranges.py",
+    ),
 )

@@ -11,6 +11,8 @@ from crdt import Origin, Stamp, VersionVector
 from crdt.hlc import pack_stamp
 from presence_actors.core.cursors import (
     is_stale,
+    mark_of,
+    mark_of_range,
     read_cursor,
     read_mark,
     without_dead,
@@ -18,6 +20,7 @@ from presence_actors.core.cursors import (
 )
 from presence_actors.core.ids import NodeName, ShardId, mint_node_id
 from presence_actors.core.instants import WallMs
+from presence_actors.core.vocabulary import KeyRange
 
 SEEN = {
     ShardId(7): VersionVector({Origin("a/w1/01"): Stamp(9)}),
@@ -76,6 +79,16 @@ def test_a_mark_goes_with_a_cursor_and_changes_nothing_of_it() -> None:
     assert read_cursor(cursor) == read_cursor(write_cursor(SEEN)) == SEEN
     assert read_mark(cursor) == "c0ffee"
     assert read_mark(write_cursor(SEEN)) == read_mark(None) == ""
+
+
+def test_a_cursor_of_a_part_of_a_room_is_good_for_that_part_alone() -> None:
+    """One of the whole room is good for every part; so is one of a poll, whose mark differs."""
+    part, other = KeyRange(start="a", end="m"), KeyRange(start="m")
+    cursor = write_cursor(SEEN, mark=mark_of_range(part))
+    assert read_cursor(cursor, part) == SEEN
+    assert read_cursor(cursor, other) == read_cursor(cursor) == {}
+    for whole in (write_cursor(SEEN), write_cursor(SEEN, mark=mark_of(part))):
+        assert read_cursor(whole, part) == read_cursor(whole) == SEEN
 
 
 def life(name: str, started: int) -> Origin:

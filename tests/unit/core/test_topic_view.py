@@ -251,11 +251,12 @@ def test_who_is_no_longer_ahead_gets_the_check_of_all_who_are_here_once() -> Non
     found = view(alice, bob, entry("eve", hidden=True))
     found.note_resumed(CLIENT, NOTHING, WallMs(WALL + 1))
     found.take_unknown_leaves(NOTHING)
-    assert found.take_check() is None
+    assert found.take_settled() == []
     found.take_unknown_leaves(VersionVector({alice.origin: stamp(1)}))
     both = int(entry_ref(alice.key), 16) ^ int(entry_ref(bob.key), 16)
-    assert found.take_check() == ([CLIENT], Diff(topic="room:lobby", check=f"{both:x}"))
-    assert found.take_check() is None
+    assert found.take_settled() == [CLIENT]
+    assert module.check_of(entry.ref for entry in found.shown.values()) == f"{both:x}"
+    assert found.take_settled() == []
     assert not found.is_ahead
 
 
