@@ -228,8 +228,8 @@ MUTANTS: Final = (
     Mutant(
         "resume from what the replica has seen, not from what the client has",
         "presence_actors/core/watching.py",
-        "            seen = waiting.cursor\n",
-        "            seen = waiting.cursor and self._link(view).vectors[PRESENCE]\n",
+        "            seen, keys = waiting.cursor, view",
+        "            seen, keys = waiting.cursor and self._link(view).vectors[PRESENCE], view",
         _RETURNS,
         "misses_nothing",
     ),
