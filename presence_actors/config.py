@@ -154,6 +154,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 4000
     #: What serves their WebSockets.
     sockets: SocketLibrary = SocketLibrary.PICOWS
+    #: Whether picows' gateways send to many clients by one system call, where the kernel allows it.
+    io_uring: bool = True
     #: Where peer links listen.
     link_host: str = "127.0.0.1"
     #: The first worker's links; the next worker's have the next port. 0: any free ones.

@@ -40,6 +40,7 @@ class GatewayActor:
             send_peer=self._process.send,
             on_broken=end_process,
             name=self._process.node,
+            rings=config.io_uring,
         )
         self._process.drive(driver.host, machine.inspect)
         self._server = EdgeServer(

@@ -42,6 +42,13 @@ SecretFile = Annotated[
     Path | None, typer.Option(help="The secret of the links, mode 0600; the same in all zones.")
 ]
 
+IoUring = Annotated[
+    bool,
+    typer.Option(
+        "--io-uring/--no-io-uring",
+        help="Send to many clients by one system call, where the kernel allows it.",
+    ),
+]
 Sockets = Annotated[SocketLibrary, typer.Option(help="What serves WebSockets.")]
 ReadsNeedScope = Annotated[
     bool, typer.Option("--reads-need-scope", help="Over HTTP only app servers may read.")
@@ -124,6 +131,7 @@ def up(  # noqa: PLR0913  # each is an option
     ] = None,
     reads_need_scope: ReadsNeedScope = False,
     sockets: Sockets = SocketLibrary.PICOWS,
+    io_uring: IoUring = True,
     webhook: Webhook = "",
     webhook_key_file: WebhookKeyFile = None,
     knob: Annotated[list[str] | None, typer.Option(help="name=value; repeat.")] = None,
@@ -141,6 +149,7 @@ def up(  # noqa: PLR0913  # each is an option
         link_host=link_host or ("127.0.0.1" if address is None else "node"),
         link_port=link_port,
         sockets=sockets,
+        io_uring=io_uring,
         join=join or [],
         reads_need_scope=reads_need_scope,
         webhook=webhook,

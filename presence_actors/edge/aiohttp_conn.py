@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX
+from presence_actors.edge.conn import WholeConn
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.upgrade import Admitted
 from presence_actors.edge.websocket_frames import (
@@ -34,8 +35,8 @@ __all__ = ["AiohttpConn", "serve_socket"]
 _DISCARD_MS: Final = 500
 
 
-class AiohttpConn:
-    """One client's WebSocket; see `Conn`."""
+class AiohttpConn(WholeConn):
+    """One client's WebSocket; see `Conn`. aiohttp writes frames of its own between ours."""
 
     def __init__(
         self, socket: web.WebSocketResponse, transport: asyncio.Transport, *, close_ms: int

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from presence_actors.core.messages import Said
 from presence_actors.core.vocabulary import ClientMessage, ServerMessage
 from presence_actors.wire.turns import Turn
 
-__all__ = ["Adapter", "Conn", "Dialog"]
+__all__ = ["Adapter", "Conn", "Dialog", "WholeConn"]
 
 
 class Conn(Protocol):
@@ -24,6 +24,23 @@ class Conn(Protocol):
 
     def flush(self) -> None:
         """Hand what was gathered to the socket; without effect once it is closing."""
+        ...
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's number, for who sends what `take` gave; negative if there is none."""
+        ...
+
+    def take(self) -> bytes | None:
+        """What was gathered, as frames that may go to `descriptor` at once.
+
+        None if something stands between them and the socket, or they are many: `flush` them. The
+        caller sends in this turn of the loop, and gives the rest to `send_rest`.
+        """
+        ...
+
+    def send_rest(self, data: bytes) -> None:
+        """Send what the socket did not take."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -43,6 +60,21 @@ class Conn(Protocol):
     def unsent_bytes(self) -> int:
         """What the client has been slow to read: bytes handed to the socket and still here."""
         ...
+
+
+class WholeConn:
+    """For connections from which nothing can be taken: all of it goes by `flush`."""
+
+    __slots__ = ()
+
+    descriptor: Final = -1
+
+    def take(self) -> None:
+        """Never."""
+
+    def send_rest(self, data: bytes) -> None:
+        """Nobody took anything."""
+        raise NotImplementedError(f"{len(data)} bytes of what was never taken")
 
 
 class Adapter(Protocol):

@@ -96,6 +96,7 @@ class GatewayDriver:
         limits: What the edge allows.
         clock: Where the machine's time comes from.
         name: Names the machine in the log.
+        rings: Whether many sends may be one system call, where the kernel offers that.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class GatewayDriver:
         limits: EdgeLimits | None = None,
         clock: Clock | None = None,
         name: str = "gateway",
+        rings: bool = True,
     ) -> None:
         self._machine = machine
         self._verifier = verifier
@@ -132,12 +134,12 @@ class GatewayDriver:
         )
         self._polls = Polls()
         self._ids = itertools.count(1)
-        self._flushes = Flushes()
         self._laggards = Laggards(self.host.post)
         #: Whether new connections are refused before they are ones.
         self._drained = False
         #: What happened, by name: for /v1/stats and metrics.
         self.counts: Counter[str] = Counter()
+        self._flushes = Flushes(self.counts, rings=rings)
 
     # --- what the server calls ------------------------------------------------------------------
 
@@ -317,6 +319,7 @@ class GatewayDriver:
             if not client.leaving:
                 self._close(client, _CLOSE_DRAIN, reason)
         self._laggards.stop()
+        self._flushes.close()
         self.host.close()
         self._polls.stop(reason)
 
@@ -518,7 +521,9 @@ class GatewayDriver:
                 if known is None:
                     known = encoded[adapter] = adapter.encode(effect.message)
                 data, binary, last = known, adapter.binary, adapter
-            if client.dirty:
+            if client.dirty or (client.lagging_since is None and not client.conn.is_backed_up):
+                if not client.dirty:
+                    self._flushes.add(client)
                 client.conn.write(data, binary=binary)
             else:
                 self._gather(client, data, binary=binary)

@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, web
 from presence_actors.core.limits import SUBSCRIPTIONS_PER_CONNECTION_MAX
 from presence_actors.core.vocabulary import ErrorCode, Identity, Sub
 from presence_actors.edge.asking import cursor_of, named_in, only
+from presence_actors.edge.conn import WholeConn
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.wire.event_stream import BEAT, EventAdapter, close_event, retry_event
 from presence_actors.wire.identifiers import split_watched
@@ -33,7 +34,7 @@ _HEADERS: Final = {
 }
 
 
-class EventConn:
+class EventConn(WholeConn):
     """One client's stream; see `Conn`."""
 
     def __init__(self, transport: asyncio.Transport, *, chunked: bool) -> None:

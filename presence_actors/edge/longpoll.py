@@ -28,6 +28,7 @@ from presence_actors.core.events import ClientSent
 from presence_actors.core.ids import ConnectionId
 from presence_actors.core.vocabulary import ErrorCode, Ping
 from presence_actors.edge.answers import answer
+from presence_actors.edge.conn import WholeConn
 from presence_actors.edge.cors import Origins
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.phoenix import PhoenixEndpoint
@@ -45,7 +46,7 @@ _GONE: Final = 410
 _BROKEN: Final = 500
 
 
-class _Session:
+class _Session(WholeConn):
     """One client's connection; see `Conn`."""
 
     def __init__(self) -> None:

@@ -83,6 +83,7 @@ class PicowsConn(WSListener):
         "_sockets",
         "_transport",
         "_wire",
+        "descriptor",
         "is_backed_up",
     )
 
@@ -104,6 +105,7 @@ class PicowsConn(WSListener):
         self._closing: asyncio.TimerHandle | None = None
         self._heard = True
         self._silent = 0
+        self.descriptor = -1
 
     # --- what the driver calls ------------------------------------------------------------------
 
@@ -130,6 +132,26 @@ class PicowsConn(WSListener):
             all_of_it = [(self._binary, data), *(more or ())]
             frames = [data_frame(BINARY if binary else TEXT, one) for binary, one in all_of_it]
             self._wire.write(b"".join(frames))
+
+    def take(self) -> bytes | None:
+        """What was gathered, as frames, if nothing stands between them and the socket."""
+        data, wire = self._gathered, self._wire
+        if (
+            data is None
+            or self._more is not None
+            or self._closing is not None
+            or len(data) > _COPIED_BYTES_MAX
+            or self.descriptor < 0
+            or wire.get_write_buffer_size()
+            or wire.is_closing()
+        ):
+            return None
+        self._gathered = None
+        return self._sockets.framed(data, binary=self._binary)
+
+    def send_rest(self, data: bytes) -> None:
+        """Send what a full socket did not take."""
+        self._wire.write(data)
 
     def close(self, code: int, reason: str) -> None:
         """Flush, then close in an orderly way; abort if the client does not answer in time."""
@@ -158,6 +180,9 @@ class PicowsConn(WSListener):
         # carries the acknowledgement.
         made = self._wire.get_extra_info("socket")
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        # Under TLS what goes into the socket is not what we write.
+        if self._wire.get_extra_info("sslcontext") is None:
+            self.descriptor = made.fileno()
         # They would be kept for as long as the connection: 4 kB.
         transport.request.headers.clear()
         transport.response.headers.clear()
@@ -230,6 +255,7 @@ class PicowsConn(WSListener):
         if self._closing is not None:
             self._closing.cancel()
         self._admitted = None
+        self.descriptor = -1
         self._sockets.forget(self)
         self._sockets.driver.closed(self._connection)
 
@@ -374,6 +400,10 @@ class PicowsSockets:
         self._to_look_at: deque[PicowsConn] = deque()
         self._looking: asyncio.Handle | None = None
         self._emptied = asyncio.Event()
+        #: The last payload that was put into a frame: most are for many.
+        self._payload = b""
+        self._binary = False
+        self._frame = data_frame(TEXT, b"")
 
     def take(self, wire: asyncio.Transport, data: bytes, admitted: Admitted) -> None:
         """Serve a connection whose request, which stands in `data`, was admitted."""
@@ -390,6 +420,13 @@ class PicowsSockets:
             room[: len(part)] = part
             data = data[len(part) :]
             protocol.buffer_updated(len(part))
+
+    def framed(self, payload: bytes, *, binary: bool) -> bytes:
+        """The frame of a payload; the same object for the same payload as the time before."""
+        if payload is not self._payload or binary is not self._binary:
+            self._payload, self._binary = payload, binary
+            self._frame = data_frame(BINARY if binary else TEXT, payload)
+        return self._frame
 
     def forget(self, conn: PicowsConn) -> None:
         """It is gone."""

@@ -14,6 +14,7 @@ from presence_actors.core.ids import ConnectionId, Namespace, UserId
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.messages import Said
 from presence_actors.core.vocabulary import Identity, Ok, ServerMessage
+from presence_actors.edge.conn import WholeConn
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.tokens import TokenVerifier
@@ -48,7 +49,7 @@ class Machine:
         return Ready()
 
 
-class PaperConn:
+class PaperConn(WholeConn):
     """Writes down what it is asked to do."""
 
     def __init__(self, log: list[str], name: str) -> None:
