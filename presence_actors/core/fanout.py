@@ -7,7 +7,7 @@ on. So a gateway that is slow or away costs at most the rows of its topics, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -343,11 +343,16 @@ class Attached:
             for gateway, attachment in sorted(self._attachments.items())
         ]
 
-    def take_given_up(self, now: Now) -> list[NodeId]:
+    def take_given_up(self, now: Now, *, lives: Callable[[NodeId], bool]) -> list[NodeId]:
         """Leases run out here; the gateways whose entries end now are no longer attached.
 
         A silent gateway has `grace_gateway_ms` if a newer life of it was heard of, else
         `unreachable_ms_max`, from the end of its lease.
+
+        Args:
+            now: The time.
+            lives: Whether a gateway has gone on at another replica, with entries that are still
+                ours here: its time begins anew.
         """
         given_up: list[NodeId] = []
         for gateway, attachment in list(self._attachments.items()):
@@ -356,7 +361,11 @@ class Attached:
                 continue
             dead = self._lives.is_dead(gateway)
             span = self._knobs.grace_gateway_ms if dead else self._knobs.unreachable_ms_max
-            if now.instant - attachment.silent_at >= span:
+            if now.instant - attachment.silent_at < span:
+                continue
+            if not dead and lives(gateway):
+                attachment.silent_at = now.instant
+            else:
                 self.remove(gateway)
                 given_up.append(gateway)
         return given_up

@@ -57,6 +57,14 @@ class Leftovers:
         rows = self._store.presence.holder_rows(gateway)
         return [row for row in rows if row.origin == self._origin]
 
+    def has_gone_on(self, gateway: NodeId) -> bool:
+        """Whether another replica hears a gateway whose entries are ours here.
+
+        What that replica wrote of them has not come, as while our clock is so far behind that all
+        its stamps are too far ahead. It is not for us to end them.
+        """
+        return self._holders.is_beating(gateway) and bool(self.of_gateway(gateway))
+
     def of_old_lives(self, now: Now, *, ready_for_ms: int) -> list[Row]:
         """Entries stamped by an old life of this worker that no gateway announced again."""
         if ready_for_ms < self._knobs.grace_gateway_ms:

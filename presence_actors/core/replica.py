@@ -604,10 +604,11 @@ class ReplicaMachine:
         for name in self._gossip.silent_peers(self._now):
             self._holders.forget(name)
         may_stamp = self._store.is_clock_usable(self._now)
-        for gateway in self._attached.take_given_up(self._now) if may_stamp else ():
-            for row in self._leftovers.of_gateway(gateway):
-                self._end(row, _GATEWAY_LOST)
         if may_stamp:
+            lives = self._leftovers.has_gone_on
+            for gateway in self._attached.take_given_up(self._now, lives=lives):
+                for row in self._leftovers.of_gateway(gateway):
+                    self._end(row, _GATEWAY_LOST)
             self._pay_owed()
             self._end_leftovers()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms

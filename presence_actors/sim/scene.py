@@ -228,47 +228,51 @@ class Scene:
             if injected.fault.kind is FaultKind.ZOMBIE:
                 # Some hear only the one life of it, and some only the other.
                 stuck.update(dict.fromkeys(injected.fault.where, True))
-        for gateway in filter(is_gateway, self.plan.hosts):
+        for one in self.plan.hosts:
             for worker in filter(is_worker, self.plan.hosts):
-                pair = (gateway, worker)
-                parted = (
-                    stuck[gateway]
+                pair = (one, worker)
+                parted = one != worker and (
+                    stuck[one]
                     or stuck[worker]
-                    or network.is_impaired(gateway, worker)
-                    or network.is_impaired(worker, gateway)
+                    or network.is_impaired(one, worker)
+                    or network.is_impaired(worker, one)
                     or (
                         pair in weather.parted_since_ms
-                        and not self._hears_of(worker, gateway, stuck)
+                        and is_gateway(one)
+                        and not self._hears_of(worker, one)
                     )
                 )
                 if parted:
                     since = weather.parted_since_ms.setdefault(pair, now)
                     self._joined_ms.pop(pair, None)
-                    if now - since >= limit:
-                        weather.doubted_ms[gateway] = now
+                    if now - since >= limit and is_gateway(one):
+                        weather.doubted_ms[one] = now
                 elif (
                     pair in weather.parted_since_ms
                     and now - self._joined_ms.setdefault(pair, now) >= settles
                 ):
                     del weather.parted_since_ms[pair], self._joined_ms[pair]
 
-    def _hears_of(self, worker: NodeName, gateway: NodeName, stuck: dict[NodeName, bool]) -> bool:
+    def _hears_of(self, worker: NodeName, gateway: NodeName) -> bool:
         """Whether a worker hears from the gateway's homes that it lives.
 
         In a cut that heals pair by pair, the gateway that has turned to another worker says nothing
         to this one, although it could.
         """
-        machine, network = self.world.processes[gateway].machine, self.world.network
+        homes = self._homes_of(gateway) - {worker}
+        return not any((home, worker) in self.weather.parted_since_ms for home in homes)
+
+    def _homes_of(self, gateway: NodeName) -> set[NodeName]:
+        machine = self.world.processes[gateway].machine
         if isinstance(machine, WorkerMachine):
-            return False
-        homes = {
-            name_of(attachment.node)
-            for attachment in machine.inspect().attachments
-            if attachment.node is not None
-        }
-        return not any(
-            stuck[home] or network.is_impaired(home, worker) for home in homes - {worker}
-        )
+            return set()
+        attachments = machine.inspect().attachments
+        return {name_of(one.node) for one in attachments if one.node is not None}
+
+    def _is_heard_everywhere(self, gateway: NodeName) -> bool:
+        """Whether neither the gateway nor a home of it is parted from any worker."""
+        near = {gateway, *self._homes_of(gateway)}
+        return not any(one in near for one, _ in self.weather.parted_since_ms)
 
     def _note_unheard(self, life: Life, now: int) -> None:
         """Who has come to a gateway that is parted from the replicas is not heard there yet."""
@@ -281,7 +285,7 @@ class Scene:
         self._welcomed_ms[life.number] = up_ms
         if life.number in self._unheard_since_ms and now - up_ms >= _SETTLES_MS:
             gateway = self.gateway_of(life)
-            if not any(one == gateway for one, _ in self.weather.parted_since_ms):
+            if gateway is not None and self._is_heard_everywhere(gateway):
                 del self._unheard_since_ms[life.number]
 
     def _is_endable(self, life: Life, now: int) -> bool:

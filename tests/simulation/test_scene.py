@@ -57,3 +57,24 @@ def _homes(run: Run, gateway: NodeName) -> set[NodeName]:
     machine = run.world.processes[gateway].machine
     assert isinstance(machine, GatewayMachine)
     return {name_of(one.node) for one in machine.inspect().attachments if one.node is not None}
+
+
+def test_a_gateway_is_heard_everywhere_only_if_its_home_is() -> None:
+    """Found by seed 2662 of `presence sim` (plan version 2), 2026-11-24.
+
+    Both workers hear the gateways, and not each other: who comes back at one home is not known to
+    be back at the other one.
+    """
+    run = Run(draw_plan(2, Options(scenario="calm", people=4)))
+    run.workload.begin()
+    _pass(run, 10_000)
+    gateway = NodeName("a/g0")
+    (home,) = _homes(run, gateway)
+    assert run.scene._is_heard_everywhere(gateway)
+    others = [name for name in run.plan.hosts if is_worker(name) and name != home]
+    run.world.cut([home], others)
+    _pass(run, 500)
+    assert not run.scene._is_heard_everywhere(gateway)
+    run.world.heal()
+    _pass(run, 10_000)
+    assert run.scene._is_heard_everywhere(gateway)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crdt import Row, Rows, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.fanout import Attached, Attachment, Interest
-from presence_actors.core.ids import Topic, user_topic
+from presence_actors.core.ids import NodeId, Topic, user_topic
 from presence_actors.core.instants import Instant
 from presence_actors.core.limits import SEGMENTS_UNACKNOWLEDGED_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE, Changed, HolderReport, Reach, Segment
@@ -249,8 +249,28 @@ def test_reports_say_of_each_gateway_since_when_it_is_silent() -> None:
     attached = Attached(KNOBS)
     attached.add(G1, 1, at(LEASE_MS))
     attached.add(G0, 1, at(0))
-    attached.take_given_up(at(LEASE_MS))
+    attached.take_given_up(at(LEASE_MS), lives=_gone)
     assert attached.reports() == [HolderReport(G0, at(0).wall), HolderReport(G1, None)]
+
+
+def _gone(_gateway: NodeId) -> bool:
+    """Nobody hears it."""
+    return False
+
+
+def test_a_silent_gateway_that_beats_elsewhere_has_its_time_again() -> None:
+    """Unless a newer life of it was heard of: then what beats there is an old word."""
+    attached = Attached(KNOBS)
+    attached.add(G0, 1, at(0))
+    span, elsewhere = KNOBS.unreachable_ms_max, {G0}
+    lives = elsewhere.__contains__
+    for now in (LEASE_MS, LEASE_MS + span, LEASE_MS + 2 * span - 1):
+        assert attached.take_given_up(at(now), lives=lives) == []
+    elsewhere.clear()
+    assert attached.take_given_up(at(LEASE_MS + 2 * span - 1), lives=lives) == []
+    elsewhere.add(G0)
+    attached.note_life(life("a/g0", 2))
+    assert attached.take_given_up(at(LEASE_MS + 2 * span), lives=lives) == [G0]
 
 
 def test_a_silent_gateway_is_given_up_only_after_the_longest_wait() -> None:
@@ -258,7 +278,10 @@ def test_a_silent_gateway_is_given_up_only_after_the_longest_wait() -> None:
     attached = Attached(KNOBS)
     attached.add(G0, 1, at(0))
     until = LEASE_MS + KNOBS.unreachable_ms_max
-    given_up = [attached.take_given_up(at(now)) for now in (LEASE_MS, until - 1, until, until + 1)]
+    given_up = [
+        attached.take_given_up(at(now), lives=_gone)
+        for now in (LEASE_MS, until - 1, until, until + 1)
+    ]
     assert given_up == [[], [], [G0], []]
     assert attached.get(G0) is None
 
@@ -271,7 +294,9 @@ def test_a_gateway_of_which_a_newer_life_was_heard_is_given_up_after_its_grace()
     attached.note_life(life("a/g0", 2))
     until = LEASE_MS + KNOBS.grace_gateway_ms
     assert attached.is_dead(G0)
-    assert [attached.take_given_up(at(now)) for now in (LEASE_MS, until - 1, until)] == [
+    assert [
+        attached.take_given_up(at(now), lives=_gone) for now in (LEASE_MS, until - 1, until)
+    ] == [
         [],
         [],
         [G0],
@@ -285,4 +310,4 @@ def test_a_gateway_that_beats_is_not_given_up_even_if_a_newer_life_was_heard() -
     attached.note_life(life("a/g0", 2))
     for now in range(0, 200_000, LEASE_MS - 1):
         beating.renew(at(now))
-        assert attached.take_given_up(at(now)) == []
+        assert attached.take_given_up(at(now), lives=_gone) == []
