@@ -208,7 +208,7 @@ def _move_message(world: World, verb: str, numbers: list[int]) -> bool:
         message = message._replace(transfer=world.transfers)
         world.receive(receiver, _first_part(message))
         message = _last_part(message)
-    world.wire.append(message)
+    world.wire.append(message._replace(sent=world.now))
     return True
 
 
@@ -251,11 +251,17 @@ class _Peace:
         world.wire.clear()
         passed: list[tuple[Hashable, int]] = []
         early = spans.unreachable_max + spans.client_lease + 4
+        before: Hashable = None
         for left in range(span, 0, -1):
-            key = (canonical(world), left)
+            key = (state := canonical(world), left)
             if key in self._good and not apart:
                 break
             passed.append(key)
+            if state == before:  # Nothing will ever change again.
+                if found := world.troubles(apart=apart):
+                    return found
+                break
+            before = state
             if apart:  # What a life says that nobody hears is not known to be over.
                 world.broken.clear()
             if left == span - early and (ghosts := _early(world.troubles(apart=apart))):
@@ -279,12 +285,12 @@ def explore(scope: Scope, rules: Rules, spans: Spans | None = None) -> Explorati
     result, peace = Exploration(), _Peace()
     first = scope.begin(rules, spans)
     origin: dict[Hashable, tuple[Hashable, str]] = {}
-    seen: dict[Hashable, tuple[int, int]] = {canonical(first): (0, 0)}
-    frontier: list[tuple[World, int, int]] = [(first, 0, 0)]
+    start = canonical(first)
+    seen: dict[Hashable, tuple[int, int]] = {start: (0, 0)}
+    frontier: list[tuple[World, Hashable, int, int]] = [(first, start, 0, 0)]
     while frontier:
-        following: list[tuple[World, int, int]] = []
-        for world, rounds, events in frontier:
-            before = canonical(world)
+        following: list[tuple[World, Hashable, int, int]] = []
+        for world, before, rounds, events in frontier:
             for step in steps(world, scope, rounds, events):
                 after = world.clone()
                 if not take(after, step):
@@ -303,7 +309,7 @@ def explore(scope: Scope, rules: Rules, spans: Spans | None = None) -> Explorati
                         result.states = len(seen)
                         return result
                 seen[key] = cost
-                following.append((after, *cost))
+                following.append((after, key, *cost))
         frontier = following
     result.states = len(seen)
     result.complete = True
@@ -359,7 +365,10 @@ def _events(world: World, scope: Scope, name: str) -> Iterator[str]:
             if len(world.wire) < 2:
                 yield from (f"{name} {one} {other}" for one, other in permutations(lives, 2))
         case "deliver":
-            yield from (f"{name} {number}" for number in range(len(world.wire)))
+            # Links break long before a message is as late as that.
+            for number, message in enumerate(world.wire):
+                if world.now - message.sent < world.spans.horizon:
+                    yield f"{name} {number}"
         case "restart" | "twin" | "end" | "sleep" | "wake":
             if name != "twin" or len(world.replicas) == scope.workers:
                 yield from (f"{name} {worker}" for worker in range(scope.workers))

@@ -63,7 +63,7 @@ class Rules:
     keep_parts: bool = True
     #: Earlier parts of the same transfer only: one that broke off begins again.
     by_transfer: bool = True
-    #: An origin of which only rows are held, no component, was heard when they were stamped.
+    #: An origin of which only rows are held, no component, is counted like the others.
     count_rows: bool = True
     #: A component that comes late was heard when it was new.
     heard_when_new: bool = True
@@ -95,6 +95,10 @@ class Rules:
     vector_last: bool = True
     #: A message for another life of the receiver is dropped.
     for_this_life: bool = True
+    #: Not a rule but which of two forms `count_rows` has. Such an origin was heard when who sent
+    #: the first of its rows had heard it, and is replaced past the horizon only, like any other;
+    #: or (False) it was heard when its rows were stamped, and is replaced at once.
+    by_teller: bool = True
 
 
 @dataclass(slots=True)
@@ -108,6 +112,8 @@ class Replica:
     vector: Vector = field(default_factory=dict)
     #: {origin: the tick it was last heard}.
     heard: Vector = field(default_factory=dict)
+    #: {origin with live rows and no component: the tick it was last heard, by `Rules.by_teller`}.
+    bare: Vector = field(default_factory=dict)
     #: {gateway: the tick of its last beat, here}, and what it held then.
     attached: dict[Life, int] = field(default_factory=dict)
     #: {gateway: the tick of its last beat anywhere, as far as is known}.
@@ -129,6 +135,7 @@ class Replica:
             dict(self.rows),
             dict(self.vector),
             dict(self.heard),
+            dict(self.bare),
             dict(self.attached),
             dict(self.beats),
             self.clock,
@@ -182,3 +189,5 @@ class Message(NamedTuple):
     #: Parts of one transfer have one number; 0: it is whole.
     transfer: int = 0
     is_part: bool = False
+    #: The tick at which it was sent.
+    sent: int = 0

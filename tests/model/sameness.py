@@ -39,6 +39,7 @@ def canonical(world: World) -> Hashable:
                 ),
                 tuple((o, age(s)) for o, s in sorted(replica.vector.items())),
                 tuple((o, old(t, horizon)) for o, t in sorted(replica.heard.items())),
+                tuple((o, old(t, horizon)) for o, t in sorted(replica.bare.items())),
                 tuple((g, old(t, unreachable)) for g, t in sorted(replica.attached.items())),
                 tuple((g, old(t, unreachable)) for g, t in sorted(replica.beats.items())),
                 tuple(sorted((w, age(r.stamp)) for w, r in replica.came.items())),
@@ -67,6 +68,7 @@ def canonical(world: World) -> Hashable:
                 m.sender,
                 m.receiver,
                 m.transfer,
+                old(m.sent, horizon),
                 tuple((o, age(s)) for o, s in sorted(m.base.items())),
                 tuple((o, age(s)) for o, s in sorted(m.new.items())),
                 m.keys,
@@ -74,6 +76,7 @@ def canonical(world: World) -> Hashable:
             )
             for m in world.wire
         ),
+        tuple(sorted((k, r.resume, r.move, age(r.stamp), r.origin) for k, r in world.back)),
         tuple(world.broken),
     )
 

@@ -11,7 +11,9 @@ from tests.model.histories import HISTORIES
 from tests.model.parts import Rules, Spans
 
 ALL_RULES = Rules()
-RULES = [rule.name for rule in fields(Rules)]
+RULES = [rule.name for rule in fields(Rules) if rule.name != "by_teller"]
+#: The form of `count_rows` that the model began with; the code has the other one.
+BY_STAMPS = replace(ALL_RULES, by_teller=False)
 
 #: Small worlds of which every history is tried.
 SCOPES = {
@@ -27,6 +29,9 @@ SCOPES = {
     "an old life that keeps running": Scope(events=("cut", "leave", "twin", "end"), rounds_max=3),
     "a delta in parts": Scope(
         places=(0,), sessions=2, events=("cut", "leave", "part", "deliver"), rounds_max=4
+    ),
+    "a part from a life that nobody heard": Scope(
+        places=(0, 0), sessions=2, events=("restart", "part", "crash"), events_max=4, rounds_max=1
     ),
 }
 #: A larger one, of which many histories are tried.
@@ -56,6 +61,14 @@ def test_no_history_of_a_small_world_ends_badly(name: str) -> None:
     assert found.troubles == []
     assert found.complete
     assert found.states > 300
+
+
+def test_no_history_ends_badly_if_rows_without_a_component_count_from_their_stamps() -> None:
+    """The other form of `count_rows` (`Rules.by_teller`), where the two differ."""
+    found = explore(SCOPES["a part from a life that nobody heard"], BY_STAMPS)
+    _show("by stamps", found)
+    assert found.troubles == []
+    assert found.complete
 
 
 @pytest.mark.parametrize("drift", [0, 1])
@@ -91,6 +104,10 @@ def test_a_search_finds_a_missing_rule_by_itself() -> None:
     found = explore(SCOPES["a delta in parts"], replace(ALL_RULES, keep_parts=False))
     _show("keep_parts", found)
     assert "w1 has lost session 0" in found.troubles
+    nobody = SCOPES["a part from a life that nobody heard"]
+    found = explore(nobody, replace(ALL_RULES, count_rows=False))
+    _show("count_rows", found)
+    assert "w1 has a ghost of session 0" in found.troubles
 
 
 def test_a_tombstone_dropped_within_the_horizon_leaves_a_ghost() -> None:

@@ -42,6 +42,8 @@ class World:
     attempts: dict[tuple[int, int], Life] = field(default_factory=dict)
     wire: list[Message] = field(default_factory=list)
     transfers: int = 0
+    #: {(session, version)}: live again after its end, as its home had reason to say so once.
+    back: dict[tuple[int, Row], None] = field(default_factory=dict)
     #: What went wrong on the way and cannot be seen later.
     broken: list[str] = field(default_factory=list)
 
@@ -57,6 +59,7 @@ class World:
             dict(self.attempts),
             list(self.wire),
             self.transfers,
+            dict(self.back),
             list(self.broken),
         )
 
@@ -90,6 +93,11 @@ class World:
             return False
         heard = replica.heard.get(origin, LONG_AGO)
         if self.rules.count_rows and origin not in replica.vector:
+            if self.rules.by_teller:
+                bare = replica.bare.get(origin)
+                if bare is None or self.now - bare < self.spans.horizon:
+                    return False
+                return any(row.live and row.origin == origin for row in replica.rows.values())
             stamps = [row.stamp for row in replica.rows.values() if row.origin == origin]
             heard = max(stamps, default=LONG_AGO * TICK) // TICK - replica.skew
         return self.now - heard >= self.spans.horizon
@@ -165,6 +173,7 @@ class World:
         self._take_rows(receiver, message)
         if not message.is_part or not rules.vector_last:
             self._advance(receiver, message.new)
+        self._note_bare(receiver, message.new)
         for one in [one for one in receiver.came if one[0] == message.sender]:
             if not message.is_part and (rules.by_transfer or one[1] == message.transfer):
                 del receiver.came[one]
@@ -196,6 +205,19 @@ class World:
                 heard = self._heard_at(receiver, stamp)
                 receiver.heard[origin] = max(heard, receiver.heard.get(origin, LONG_AGO))
 
+    def _note_bare(self, receiver: Replica, told: Vector) -> None:
+        """Whose rows came without their component, and when who sent the first had heard them."""
+        if not (self.rules.count_rows and self.rules.by_teller):
+            return
+        stamps: dict[Life, int] = {}
+        for row in receiver.rows.values():
+            if row.live and row.origin not in receiver.vector:
+                stamps[row.origin] = min(row.stamp, stamps.get(row.origin, row.stamp))
+        for origin, oldest in stamps.items():
+            age = self._wall(receiver) - told.get(origin, oldest) // TICK
+            stamps[origin] = receiver.bare.get(origin, self.now - max(0, age))
+        receiver.bare = stamps
+
     def _without_the_dead(self, receiver: Replica, message: Message) -> Message:
         """No message is as late as this: links break long before, and a delta names both lives."""
         limit = (self._wall(receiver) - self.spans.horizon) * TICK
@@ -218,10 +240,15 @@ class World:
         return {
             origin
             for origin, stamp in message.new.items()
-            if (origin not in receiver.vector or self._is_beyond(receiver, origin))
+            if (self._is_unknown(receiver, origin) or self._is_beyond(receiver, origin))
             and not message.base.get(origin, 0)
             and (stamp >= receiver.vector.get(origin, 0) or not self.rules.not_by_less)
         }
+
+    def _is_unknown(self, receiver: Replica, origin: Life) -> bool:
+        """Whether nothing counts that is held of an origin."""
+        by_teller = self.rules.count_rows and self.rules.by_teller
+        return origin not in receiver.vector and not by_teller
 
     def _came(self, receiver: Replica, message: Message) -> set[int]:
         """Keys whose held version came in this transfer, or an earlier part of it."""
@@ -381,13 +408,24 @@ class World:
             if replica is None or replica.rows.get(key, NOTHING)[:4] >= row[:4]:
                 continue
             home = self.newest(row.origin[0])
-            there = self.clients.get(key) == (row.resume, row.holder)
+            there = self.clients.get(key) == (row.resume, row.holder) and self._is_current(key, row)
             held = home is not None and home.origin == row.origin and home.rows.get(key) == row
             if there and held:
                 self.broken.append(f"w{life[0]} has forgotten session {key}, which is there")
 
+    def _is_current(self, key: int, row: Row) -> bool:
+        """Whether its holder has not announced a later version, perhaps to somebody unheard."""
+        epochs = [g.holds.get(key) for g in self.gateways if g.life == row.holder]
+        return epochs == [(row.resume, row.move)]
+
     def _look_for_returns(self) -> None:
-        """A version whose end a replica has seen does not come back to it."""
+        """A version whose end a replica has seen does not come back to it.
+
+        Unless its home stood behind it when it came: others may still hear of it when that is
+        gone, and end it in their turn.
+        """
+        held = {(key, row) for replica in self.replicas for key, row in replica.rows.items()}
+        self.back = {version: None for version in self.back if version in held}
         for replica in self.replicas:
             for key, row in replica.rows.items():
                 epoch = (row.resume, row.move)
@@ -398,8 +436,11 @@ class World:
                 elif (
                     epoch <= replica.ends.get(key, (-1, 0))
                     and self.clients[key] != (row.resume, row.holder)
-                    and not self._stands_behind(row, key)
+                    and (key, row) not in self.back
                 ):
+                    if self._stands_behind(row, key):
+                        self.back[key, row] = None
+                        continue
                     self.broken.append(
                         f"session {key}, which has ended, is back at w{replica.life[0]}"
                     )
