@@ -21,6 +21,7 @@ from presence_actors.errors import ConfigError, UsageError
 from presence_actors.runtime.collector import tune_collector
 
 if TYPE_CHECKING:
+    from presence_actors.sim.availability import Tallies
     from presence_actors.sim.run import Verdict
     from presence_actors.sim.swarm import Options
 
@@ -79,6 +80,7 @@ def sim(  # noqa: PLR0913  # each is an option
     ] = None,
 ) -> None:
     """Break simulated clusters, and say whether every promise held."""
+    from presence_actors.sim.availability import tally_lines
     from presence_actors.sim.swarm import Options, draw_plan
 
     if swarm and scenario != "swarm":
@@ -109,6 +111,8 @@ def sim(  # noqa: PLR0913  # each is an option
     for verdict in summary.failed:
         _print_failure(verdict, options, shrinks=shrink)
     _out.print(str(summary))
+    for line in tally_lines(summary.operations):
+        _out.print(line)
     if summary.failed:
         raise typer.Exit(1)
 
@@ -124,9 +128,14 @@ class Summary:
     faults: Counter[str] = field(default_factory=Counter)
     cells: Counter[tuple[str, str]] = field(default_factory=Counter)
     last_trace: str = ""
+    operations: Tallies = field(default_factory=dict)
+    #: For machines: what became of each run.
+    runs: list[tuple[int, dict[str, object]]] = field(default_factory=list)
 
     def take(self, verdict: Verdict) -> None:
         """One more run."""
+        from presence_actors.sim.availability import merge_tallies
+
         self.seeds += 1
         self.virtual_ms += verdict.virtual_ms
         self.unknown += verdict.outcome == "unknown"
@@ -135,6 +144,12 @@ class Summary:
         self.faults.update(verdict.faults)
         self.cells.update(verdict.cells)
         self.last_trace = verdict.trace_hash
+        merge_tallies(self.operations, verdict.operations)
+        told = _tallies_json(verdict.operations)
+        outcome = str(verdict.outcome)
+        self.runs.append(
+            (verdict.seed, {"seed": verdict.seed, "outcome": outcome, "operations": told})
+        )
 
     def as_json(self) -> dict[str, object]:
         """For machines."""
@@ -153,6 +168,8 @@ class Summary:
             "virtual_hours": round(self.virtual_ms / _MS_PER_HOUR, 3),
             "faults": dict(sorted(self.faults.items())),
             "cells": cells,
+            "operations": _tallies_json(self.operations),
+            "runs": [run for _, run in sorted(self.runs, key=lambda one: one[0])],
         }
 
     def __str__(self) -> str:
@@ -162,6 +179,13 @@ class Summary:
             f"{self.faults.total()} faults took effect, {len(self.cells)} cells reached"
         )
         return f"{words}; trace {self.last_trace}" if self.seeds == 1 else words
+
+
+def _tallies_json(tallies: Tallies) -> dict[str, object]:
+    return {
+        what: {str(side): tally.as_json() for side, tally in sorted(sides.items())}
+        for what, sides in sorted(tallies.items())
+    }
 
 
 def _chosen(seeds: int, first_seed: int, seed: int | None, path: Path | None) -> list[int]:

@@ -74,6 +74,7 @@ class Checkers:
             ("I10", reader_checks.i10_back_within_the_grace_is_no_event),
             ("I13", reader_checks.i13_who_has_not_caught_up_says_nobody_is_offline),
             ("I16", reader_checks.i16_operations_are_answered_in_time),
+            ("I18", reader_checks.i18_nobody_hears_of_the_invisible),
         ]
         found = self._first(
             [

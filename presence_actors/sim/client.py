@@ -71,6 +71,8 @@ class Client:
         #: [(virtual milliseconds, what happened)].
         self.told: list[tuple[int, Presence]] = []
         self.answers: dict[RequestId, Ok | Err] = {}
+        #: When each of these came, in virtual milliseconds.
+        self.answered_ms: dict[RequestId, int] = {}
         self.frozen = False
         #: Whether there is a way to any gateway.
         self.reachable = True
@@ -134,6 +136,7 @@ class Client:
                 self._world.say(self, encode_client(message), bye=isinstance(message, Bye))
             case Resolve(request=request, answer=answer):
                 self.answers[request] = answer
+                self.answered_ms[request] = self._world.elapsed_ms
             case Tell(event=event):
                 self.told.append((self._world.elapsed_ms, event))
 

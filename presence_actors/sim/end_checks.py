@@ -14,11 +14,17 @@ from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.session import Phase
 from presence_actors.core.status import intent_of
 from presence_actors.core.topic_view import entry_ref
-from presence_actors.core.values import IntentStatus, decode_entry, is_hidden
-from presence_actors.core.vocabulary import Quality, UserStatus
+from presence_actors.core.values import (
+    INTENT_KEY,
+    IntentStatus,
+    decode_entry,
+    decode_intent,
+    is_hidden,
+)
+from presence_actors.core.vocabulary import Intent, Quality, UserStatus
 from presence_actors.sim.history import Gone, Life
-from presence_actors.sim.plan import Temper, is_gateway
-from presence_actors.sim.reader_checks import SHOWN
+from presence_actors.sim.plan import FaultKind, Temper, is_gateway
+from presence_actors.sim.reader_checks import SHOWN, settled_choice
 from presence_actors.sim.replica_checks import canonical, cut_ms, difference
 from presence_actors.sim.scene import Scene
 from presence_actors.sim.workload import ROOMS
@@ -99,7 +105,7 @@ def i9_who_is_there_has_entries(scene: Scene) -> Iterator[str]:
 
 
 def i4_nothing_acknowledged_is_lost(scene: Scene) -> Iterator[str]:
-    """Each entry holds what its device said last."""
+    """Each entry holds what its device said last, and each choice what its user chose last."""
     for life in _standing(scene):
         machine = life.client.machine
         for room in machine.rooms:
@@ -110,6 +116,32 @@ def i4_nothing_acknowledged_is_lost(scene: Scene) -> Iterator[str]:
                         f"{name}: {life.name} shows {machine.meta(room)} in {room}, and the entry "
                         f"holds {decode_entry(row.value).meta}"
                     )
+
+    yield from _choices_amiss(scene)
+
+
+def _choices_amiss(scene: Scene) -> Iterator[str]:
+    """A choice is acknowledged by one replica, which may have died before it told the others."""
+    dies = (FaultKind.CRASH, FaultKind.ROLLING, FaultKind.ZOMBIE)
+    died_ms = max(
+        (
+            scene.now_ms if injected.ended_ms is None else injected.ended_ms
+            for injected in scene.nemesis.injected
+            if injected.fault.kind in dies
+        ),
+        default=-1,
+    )
+    users = {life.persona.user: None for life in scene.history.lives}
+    for user in users if not (scene.plan.dead or scene.plan.lost) else ():
+        last = settled_choice(scene, user)
+        if last is None or last.invoked_ms <= died_ms or not isinstance(last.message, Intent):
+            continue
+        for name, row in _rows(scene, (f"default/user:{user}", user, INTENT_KEY), which=DURABLE):
+            if decode_intent(row.value).status != last.message.status:
+                yield (
+                    f"{name}: {user} chose {last.message.status or 'nothing'} at "
+                    f"{last.invoked_ms}, and the record holds {decode_intent(row.value)}"
+                )
 
 
 def i5_who_left_has_no_entry(scene: Scene) -> Iterator[str]:
@@ -187,8 +219,7 @@ def _statuses_amiss(scene: Scene, watcher: Life, hidden: dict[str, None]) -> Ite
         if frame is None:
             yield f"{watcher.name} knows nothing of {user}"
         elif user in hidden:
-            if frame.status != UserStatus.OFFLINE:
-                yield f"I18: {watcher.name} sees {user}, who is invisible: {frame}"
+            continue  # I18 looks at those.
         elif user in there:
             if frame.status not in SHOWN:
                 yield f"{watcher.name} does not see {user}, who is there: {frame}"
@@ -207,8 +238,18 @@ def _hidden(scene: Scene) -> dict[str, None]:
 
 
 def i18_the_invisible_are_hidden(scene: Scene) -> Iterator[str]:
-    """Each entry of somebody invisible carries the flag that views obey."""
+    """Each entry of somebody invisible carries the flag that views obey, and no picture has it."""
     hidden = _hidden(scene)
+    for watcher in _standing(scene):
+        machine = watcher.client.machine
+        for user in watcher.persona.watches:
+            frame = machine.statuses.get(user)
+            if user in hidden and frame is not None and frame.status != UserStatus.OFFLINE:
+                yield f"{watcher.name} sees {user}, who is invisible: {frame}"
+        for room in ROOMS if watcher.persona.temper is Temper.WATCHER else ():
+            for entry in machine.entries(room).values():
+                if entry.key in hidden:
+                    yield f"{watcher.name} sees {entry.key} in {room}, who is invisible: {entry}"
     for name, replica in scene.replicas(core=True):
         for row in replica.maps()[PRESENCE].live_rows():
             if scene.is_core_row(row) and is_hidden(row.status) != (row.key[1] in hidden):
@@ -243,8 +284,8 @@ def _keys(life: Life) -> list[_Key]:
     return [(f"default/{topic}", user, life.session) for topic in topics]
 
 
-def _rows(scene: Scene, key: _Key) -> Iterator[tuple[str, Row]]:
+def _rows(scene: Scene, key: _Key, *, which: int = PRESENCE) -> Iterator[tuple[str, Row]]:
     for name, replica in scene.replicas(core=True):
-        row = replica.maps()[PRESENCE].get(key)
+        row = replica.maps()[which].get(key)
         if row is not None:
             yield name, row

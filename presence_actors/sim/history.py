@@ -14,7 +14,7 @@ from typing import Final
 from presence_actors.core.effects import InterruptionHappened, WelcomeHappened
 from presence_actors.core.ids import RequestId
 from presence_actors.core.session import Phase
-from presence_actors.core.vocabulary import ClientMessage, Err
+from presence_actors.core.vocabulary import ClientMessage, Err, Intent
 from presence_actors.sim.plan import Persona
 from presence_actors.sim.world import Client
 
@@ -52,6 +52,10 @@ class Op:
     invoked_ms: int
     answered_ms: int | None = None
     outcome: Outcome = Outcome.INFO
+    #: How long the answer took. What is above was seen when somebody looked.
+    took_ms: int | None = None
+    #: Whether the device had no connection meanwhile.
+    was_interrupted: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +75,8 @@ class Life:
     #: When it fell silent before it was heard again last.
     lost_ms: int | None = None
     ops: list[Op] = field(default_factory=list)
+    #: Those by which its user chose what is shown.
+    choices: list[Op] = field(default_factory=list)
     #: What of `client.told` was taken in.
     read: int = 0
     _open: list[Op] = field(default_factory=list)
@@ -103,8 +109,10 @@ class Life:
 
     def ask(self, message: ClientMessage, now_ms: int) -> None:
         """Its application wants something."""
-        op = Op(message, self.client.ask(message), now_ms)
+        op = Op(message, self.client.ask(message), now_ms, was_interrupted=not self.is_up)
         self.ops.append(op)
+        if isinstance(message, Intent):
+            self.choices.append(op)
         self._open.append(op)
         self.settle(now_ms)
 
@@ -118,6 +126,8 @@ class Life:
         """It can no longer be heard."""
         if self.down_since_ms is None:
             self.down_since_ms = now_ms
+            for op in self._open:
+                op.was_interrupted = True
 
     def wake(self, now_ms: int) -> None:
         """It is awake again, and perhaps never lost its connection."""
@@ -156,6 +166,7 @@ class Life:
                 waiting.append(op)
                 continue
             op.answered_ms = now_ms
+            op.took_ms = self.client.answered_ms.pop(op.request) - op.invoked_ms
             op.outcome = Outcome.FAILED if isinstance(answer, Err) else Outcome.OK
         self._open = waiting
 
@@ -178,6 +189,12 @@ class History:
     def of_user(self, user: str) -> list[Life]:
         """All devices of a user."""
         return self._by_user.get(user, [])
+
+    def choices_of(self, user: str) -> list[Op]:
+        """All that a user chose, in the order of asking."""
+        found = [op for life in self.of_user(user) for op in life.choices]
+        found.sort(key=lambda op: op.invoked_ms)
+        return found
 
     def say(self, now_ms: int, what: str) -> None:
         """A line of the time line."""

@@ -19,15 +19,18 @@ from presence_actors.core.effects import (
     WelcomeHappened,
 )
 from presence_actors.core.topic_view import entry_ref
+from presence_actors.core.values import IntentStatus
 from presence_actors.core.vocabulary import Entry, Intent, StatusFrame, Unset, UserStatus
-from presence_actors.sim.history import Life
+from presence_actors.sim.history import Life, Op, Outcome
 from presence_actors.sim.scene import Scene
 
-__all__ = ["ReaderMemory"]
+__all__ = ["ReaderMemory", "settled_choice"]
 
 SHOWN: Final = (UserStatus.ONLINE, UserStatus.AWAY, UserStatus.DND)
 #: The way of a change, with a repetition or two.
 _SPREAD_MS: Final = 2_500
+#: Who has become invisible is not told of after this.
+_REVOKED_MS: Final = 5_000
 
 _Ref = tuple[int, str]
 
@@ -38,8 +41,9 @@ class ReaderMemory:
 
     #: {watcher: what of its `told` was read}.
     read: dict[int, int] = field(default_factory=dict)
-    #: {(watcher, ref): when it came into the watcher's picture}.
+    #: {(watcher, ref): when it came into the watcher's picture}, and when it went.
     joined_ms: dict[_Ref, int] = field(default_factory=dict)
+    left_ms: dict[_Ref, int] = field(default_factory=dict)
     #: {(watcher, user): when the watcher began to see the user as there}.
     shown_ms: dict[_Ref, int] = field(default_factory=dict)
     #: {(watcher, ref): the greatest change that the watcher has seen}.
@@ -74,8 +78,10 @@ def note_news(scene: Scene, memory: ReaderMemory) -> None:
         match event:
             case JoinHappened(entry=entry):
                 memory.joined_ms[(watcher.number, entry.ref)] = at_ms
+                memory.left_ms.pop((watcher.number, entry.ref), None)
             case LeaveHappened(entry=entry):
                 memory.joined_ms.pop((watcher.number, entry.ref), None)
+                memory.left_ms[(watcher.number, entry.ref)] = at_ms
             case StatusHappened(status=frame) if frame.status in SHOWN:
                 memory.shown_ms[(watcher.number, frame.user)] = at_ms
             case WelcomeHappened():
@@ -162,13 +168,7 @@ def _may_be_offline(scene: Scene, frame: StatusFrame, since_ms: int) -> bool:
 
 def _was_invisible(scene: Scene, user: str, since_ms: int) -> bool:
     """Whether the user may have been invisible to somebody at some time since then."""
-    choices = [
-        op
-        for life in scene.history.of_user(user)
-        for op in life.ops
-        if isinstance(op.message, Intent)
-    ]
-    choices.sort(key=lambda op: op.invoked_ms)
+    choices = scene.history.choices_of(user)
     for place, op in enumerate(choices):
         if not isinstance(op.message, Intent) or op.message.status != "invisible":
             continue
@@ -214,12 +214,12 @@ def _may_be_shown(scene: Scene, life: Life, now: int) -> bool:
 
 
 def i10_back_within_the_grace_is_no_event(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
-    """No flaps: nobody is seen to come who was seen to be there already.
+    """No flaps: nobody is seen to come who was seen to be there already, nor to go twice.
 
     A return within the grace would show as a leave (I7) or as a second join of the same entry.
     """
     del scene
-    joined = dict(memory.joined_ms)
+    joined, left = dict(memory.joined_ms), dict(memory.left_ms)
     for watcher, at_ms, event in memory.news:
         match event:
             case JoinHappened(entry=entry):
@@ -227,8 +227,13 @@ def i10_back_within_the_grace_is_no_event(scene: Scene, memory: ReaderMemory) ->
                 if place in joined:
                     yield f"{watcher.name} heard at {at_ms} that {entry.key} came, who was there"
                 joined[place] = at_ms
+                left.pop(place, None)
             case LeaveHappened(entry=entry):
-                joined.pop((watcher.number, entry.ref), None)
+                place = (watcher.number, entry.ref)
+                if place in left:
+                    yield f"{watcher.name} heard at {at_ms} that {entry.key} went, who was gone"
+                joined.pop(place, None)
+                left[place] = at_ms
             case _:
                 pass
 
@@ -247,6 +252,55 @@ def i13_who_has_not_caught_up_says_nobody_is_offline(
         source = scene.unready_source(gateway, f"default/user:{user}", at_ms)
         if source is not None:
             yield f"{watcher.name} heard at {at_ms} that {user} is offline, from {source}"
+
+
+def i18_nobody_hears_of_the_invisible(scene: Scene, memory: ReaderMemory) -> Iterator[str]:
+    """Privacy: in calm weather a choice to be invisible holds soon, and for each word since."""
+    for watcher, at_ms, event in memory.news:
+        match event:
+            case JoinHappened(entry=entry) | UpdateHappened(entry=entry):
+                user = entry.key
+            case StatusHappened(status=frame) if frame.status in SHOWN:
+                user = frame.user
+            case _:
+                continue
+        since = _invisible_since_ms(scene, user)
+        if since is None or user == watcher.persona.user:
+            continue
+        if at_ms - max(since, scene.weather.calm_since_ms) >= _REVOKED_MS:
+            yield f"{watcher.name} heard at {at_ms} of {user}, who is invisible since {since}"
+
+
+def _invisible_since_ms(scene: Scene, user: str) -> int | None:
+    """When the user became invisible to all, if it is certain that this is so now."""
+    last = settled_choice(scene, user)
+    choice = None if last is None else last.message
+    if last is None or not isinstance(choice, Intent) or choice.status != IntentStatus.INVISIBLE:
+        return None
+    ends = choice.until is not None and choice.until <= scene.world.now.wall + _SPREAD_MS
+    return None if ends else last.answered_ms
+
+
+def settled_choice(scene: Scene, user: str) -> Op | None:
+    """What a user chose last, if it was acknowledged and certainly came last."""
+    choices = scene.history.choices_of(user)
+    if not choices or choices[-1].outcome is not Outcome.OK:
+        return None
+    *before, last = choices
+    # Which of two comes last that were made at once, clocks decide; and a choice that did not know
+    # of an earlier one to be invisible yields to it.
+    first_ms = last.invoked_ms - 2 * scene.plan.knobs.drift_ms_max
+    at_once = any(
+        op.answered_ms is None
+        or op.answered_ms >= first_ms
+        or (
+            isinstance(op.message, Intent)
+            and op.message.status == IntentStatus.INVISIBLE
+            and not scene.was_calm_between(op.answered_ms, last.invoked_ms)
+        )
+        for op in before
+    )
+    return None if at_once else last
 
 
 def i16_operations_are_answered_in_time(scene: Scene, memory: ReaderMemory) -> Iterator[str]:

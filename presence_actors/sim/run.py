@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from presence_actors.errors import InvariantBroken
+from presence_actors.sim.availability import Availability, Tallies
 from presence_actors.sim.checkers import COLUMNS, Checkers, Violation
 from presence_actors.sim.history import History
 from presence_actors.sim.meter import Meter
@@ -58,6 +59,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     trace_hash: str
     #: How often checkers looked, by invariant.
     looked: dict[str, int]
+    #: Who was answered, and how soon (I16).
+    operations: Tallies
 
 
 class Run:
@@ -77,6 +80,7 @@ class Run:
         self.workload = Workload(self.world, plan, self.history)
         self.scene = Scene(plan, self.world, self.history, self.nemesis)
         self.checkers = Checkers(self.scene)
+        self.availability = Availability(self.scene)
 
     def execute(self) -> Verdict:
         """Both phases; the verdict says what was found first."""
@@ -109,6 +113,7 @@ class Run:
         while self.world.elapsed_ms < end_ms:
             self.world.run(min(_STEP_MS, end_ms - self.world.elapsed_ms))
             self.scene.look()
+            self.availability.look()
             violation = self.checkers.step()
             if violation is not None:
                 return violation
@@ -170,6 +175,7 @@ class Run:
             cells=[(row, column) for row in rows for column in columns],
             trace_hash=self.world.trace_hash,
             looked=dict(sorted(self.checkers.looked.items())),
+            operations=self.availability.tallies(),
         )
 
 

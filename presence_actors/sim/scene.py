@@ -27,6 +27,8 @@ __all__ = ["Scene", "Weather"]
 
 #: A session that stands again is announced within this.
 _SETTLES_MS: Final = 1_500
+#: In calm weather everybody has heard of a change after this.
+_HEARD_MS: Final = 3_000
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class Weather:
     calm_since_ms: int = 0
     #: When the present storm began, or the last one; a short calm does not end it.
     storm_since_ms: int = 0
+    #: (from, to) of each earlier calm that was long enough for all to hear of all.
+    calms: list[tuple[int, int]] = field(default_factory=list)
     #: When some shard had no ready replica last.
     blackout_ms: int = -1
     #: Whether every shard has had a ready replica yet.
@@ -61,8 +65,8 @@ class Scene:
     steps: int = 0
     #: {(gateway, worker): when they heard each other last after having been parted}.
     _joined_ms: dict[tuple[NodeName, NodeName], int] = field(default_factory=dict)
-    #: {(life of a worker, shard): since when it has not caught up}.
-    _unready_since_ms: dict[tuple[NodeId, int], int] = field(default_factory=dict)
+    #: {(life of a worker, shard) that has not caught up}. Who has once does not fall back.
+    _unready: dict[tuple[NodeId, int], None] = field(default_factory=dict)
     #: {life: when its end would have been lawful last}.
     _endable_ms: dict[int, int] = field(default_factory=dict)
     #: {life: since when no replica can have heard of it by its gateway}.
@@ -130,7 +134,7 @@ class Scene:
         )
 
     def unready_source(self, gateway: NodeName, topic: str, told_ms: int) -> NodeId | None:
-        """The replica that a gateway had a topic from, if it had not caught up a step ago.
+        """The replica that a gateway had a topic from, if it has not caught up.
 
         Not one that it has turned to since: what was told came from the one before.
         """
@@ -143,8 +147,7 @@ class Scene:
                 continue
             if self.now_ms - (self.world.instant - attachment.since) >= told_ms:
                 return None
-            since = self._unready_since_ms.get((attachment.node, int(shard)))
-            return attachment.node if since is not None and since < self.now_ms else None
+            return attachment.node if (attachment.node, int(shard)) in self._unready else None
         return None
 
     def has_ready_core(self) -> bool:
@@ -165,6 +168,8 @@ class Scene:
         if self.nemesis.active or not well:
             if self.calm_ms > self.plan.quiet_ms // 4:
                 self.weather.storm_since_ms = now
+            if self.calm_ms >= _HEARD_MS:
+                self.weather.calms.append((self.weather.calm_since_ms, now))
             self.weather.calm_since_ms = now
         self._note_parted(now)
         for life in self.history.lives:
@@ -175,6 +180,14 @@ class Scene:
             self._note_unheard(life, now)
             if self._is_endable(life, now):
                 self._endable_ms[life.number] = now
+
+    def was_calm_between(self, since_ms: int, until_ms: int) -> bool:
+        """Whether all could hear of all in between."""
+        spans = [*self.weather.calms, (self.weather.calm_since_ms, self.now_ms)]
+        return any(
+            min(end_ms, until_ms) - max(begin_ms, since_ms) >= _HEARD_MS
+            for begin_ms, end_ms in spans
+        )
 
     def known_since_ms(self, told_ms: int) -> int:
         """When what was told then may have been so already: news are late in a storm."""
@@ -204,10 +217,10 @@ class Scene:
                         continue
                     if replica.is_ready:
                         ready[index] = True
-                        self._unready_since_ms.pop((process.node, index), None)
+                        self._unready.pop((process.node, index), None)
                     else:
                         well = False
-                        self._unready_since_ms.setdefault((process.node, index), self.now_ms)
+                        self._unready[process.node, index] = None
             elif not process.machine.ready:
                 well = False
         if all(ready.values()):

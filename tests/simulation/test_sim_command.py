@@ -36,7 +36,7 @@ def test_a_seed_gives_one_trace_in_every_process(seed: str) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
     assert first.stdout == second.stdout
     assert "time line" in first.stdout
-    assert "trace " in first.stdout.splitlines()[-1]
+    assert "cells reached; trace " in first.stdout
 
 
 def test_what_came_out_goes_into_a_file(tmp_path: Path) -> None:
@@ -54,6 +54,15 @@ def test_what_came_out_goes_into_a_file(tmp_path: Path) -> None:
     assert "partition" in written["cells"]
     assert written["plan_version"] == PLAN_VERSION
     assert done.stdout.startswith("3 seeds, 0 failures, 0 unknown, 0.2 virtual hours")
+    assert [run["seed"] for run in written["runs"]] == [0, 1, 2]
+    assert {run["outcome"] for run in written["runs"]} == {"valid"}
+    for told in (written, *written["runs"]):
+        calm = told["operations"]["operations"]["calm"]
+        assert calm["asked"] == calm["answered"] > 100
+        assert 0 < calm["p50_ms"] <= calm["p99_ms"] <= calm["p99.9_ms"]
+    asked = [run["operations"]["operations"]["calm"]["asked"] for run in written["runs"]]
+    assert sum(asked) == written["operations"]["operations"]["calm"]["asked"]
+    assert f"operations, calm: {sum(asked):,} of {sum(asked):,} answered, p50 " in done.stdout
 
 
 @pytest.mark.parametrize(
