@@ -71,6 +71,7 @@ class Merged:
         winners: int64[m], the rows that beat them.
         dropped_count: Rows of origins replaced as a whole that were not among those that came.
         replaced: What each changed row replaced, if that was asked for.
+        dropped: The rows that were dropped, if that was asked for, sorted by key.
     """
 
     rows: NDArray[np.int64]
@@ -80,6 +81,7 @@ class Merged:
     winners: NDArray[np.int64]
     dropped_count: int
     replaced: Replaced | None = None
+    dropped: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

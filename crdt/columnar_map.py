@@ -13,9 +13,9 @@ import numpy as np
 from crdt import leases
 from crdt.changes import Merged
 from crdt.entries import Entries
-from crdt.errors import BaseNotSeen, CrdtError, KeysUnknown, SecretDiffers, StampTooFar
+from crdt.errors import BaseNotSeen, CrdtError, SecretDiffers, StampTooFar
 from crdt.hlc import STAMP_MAX, Origin, Stamp, stamp_wall
-from crdt.merging import carry_out, plan, require_origins, seen_of
+from crdt.merging import Plan, carry_out, plan, require_origins, seen_of
 from crdt.packed_rows import PackedDelta, PackedRows
 from crdt.rows import REMOVED
 from crdt.version_vector import VersionVector
@@ -148,6 +148,8 @@ class ColumnarMap:
         *,
         wall_ms: int,
         whole: Iterable[Origin] = (),
+        anew: Iterable[Origin] = (),
+        kept: NDArray[np.uint64] | None = None,
         tell_replaced: bool = False,
     ) -> Merged:
         """Merge a delta; a second time it changes nothing.
@@ -156,7 +158,10 @@ class ColumnarMap:
             delta: The delta.
             wall_ms: The local wall clock.
             whole: Origins of which the delta has all rows: they replace what is held of them.
-            tell_replaced: Whether to say of each changed row what it replaced.
+            anew: As in `LWWMap.apply`.
+            kept: As in `LWWMap.apply`.
+            tell_replaced: Whether to say of each changed row what it replaced, and what was
+                dropped.
 
         Raises:
             StampTooFar: A stamp in it is ahead of ``wall_ms`` by more than the drift bound.
@@ -174,11 +179,15 @@ class ColumnarMap:
         require_origins(self.entries, rows.origins)
         start = self.entries.log.position
         origins = self.require_whole(delta.new, whole)
-        seen = self.vector.without(origins) if origins else self.vector
+        uncounted = (*origins, *anew)
+        seen = self.vector.without(uncounted) if uncounted else self.vector
         planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
-        dropped = self._leftovers(planned.rows, planned.lost, rows, delta.new, origins)
-        if len(dropped):
-            self.entries.drop(dropped)
+        leftovers = self._leftovers(planned, delta.new, origins, kept)
+        dropped = None
+        if len(leftovers):
+            dropped = self.entries.sorted_rows(leftovers.tolist()) if tell_replaced else None
+            rows = self._with_keys_of(leftovers, planned, rows)
+            self.entries.drop(leftovers)
             planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
         changed, planned, new_count, replaced = carry_out(
             self.entries, planned, tell_replaced=tell_replaced
@@ -196,8 +205,9 @@ class ColumnarMap:
             new_count=new_count,
             lost=lost if places is None else places.take(lost),
             winners=planned.rows.take(lost),
-            dropped_count=len(dropped),
+            dropped_count=len(leftovers),
             replaced=replaced,
+            dropped=dropped,
         )
 
     def apply_encoded(self, data: bytes, *, wall_ms: int, whole: Iterable[Origin] = ()) -> Merged:
@@ -309,22 +319,37 @@ class ColumnarMap:
 
     def _leftovers(
         self,
-        rows: NDArray[np.int64],
-        lost: NDArray[np.int64],
-        batch: PackedRows,
+        planned: Plan,
         new: VersionVector,
         origins: Sequence[Origin],
+        kept: NDArray[np.uint64] | None,
     ) -> NDArray[np.int64]:
         """Rows held of origins to replace that are not among those that came."""
         held = self.origin_rows(origins, up_to=new)
         if not len(held):
             return held
         # A row that came and is lower than the one held: the sender knows no more of the latter.
-        came = np.delete(rows, lost)
-        losing = np.intersect1d(rows.take(lost), held)
-        if len(losing) and self._ids_kept and batch.ids is None:
-            raise KeysUnknown(len(losing))
+        came = np.delete(planned.rows, planned.lost)
+        if kept is not None:
+            came = np.concatenate([came, self.entries.find(kept)])
         return np.setdiff1d(held, came)
+
+    def _with_keys_of(
+        self, dropped: NDArray[np.int64], planned: Plan, batch: PackedRows
+    ) -> PackedRows:
+        """The batch, with the full keys of entries that are dropped now and come in it.
+
+        The sender may know that they were known here.
+        """
+        ids = self.entries.table.ids
+        losers = planned.rows.take(planned.lost)
+        losing = np.isin(losers, dropped)
+        if ids is None or not losing.any():
+            return batch
+        places = planned.lost[losing]
+        if planned.places is not None:
+            places = planned.places.take(places)
+        return batch.with_ids(places, ids.take(losers[losing]))
 
     # Local writes.
 

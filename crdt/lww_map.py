@@ -237,7 +237,7 @@ class LWWMap:
         wall_ms: int,
         whole: Iterable[Origin] = (),
         anew: Iterable[Origin] = (),
-        kept: Iterable[Key] = (),
+        kept: NDArray[np.uint64] | None = None,
     ) -> Changes:
         """Merge a delta; a second time it changes nothing.
 
@@ -247,7 +247,8 @@ class LWWMap:
             whole: Origins of which the delta has all rows: they replace what is held of them.
             anew: Origins whose rows count though the vector covers them: those of a part of
                 what will be whole with the last part.
-            kept: Keys of rows of whole origins that came in earlier parts, and did not lose.
+            kept: uint64[n, 2], the hashed keys of rows of whole origins that came in earlier
+                parts, and did not lose.
 
         Raises:
             StampTooFar: A stamp in it is ahead of ``wall_ms`` by more than the drift bound.
@@ -472,7 +473,7 @@ class LWWMap:
         candidates: dict[Words, Row],
         new: VersionVector,
         origins: Sequence[Origin],
-        kept: Iterable[Key],
+        kept: NDArray[np.uint64] | None,
     ) -> NDArray[np.int64]:
         """Rows held of origins to replace that are not among those that came."""
         held = self.columns.origin_rows(origins, up_to=new)
@@ -482,8 +483,10 @@ class LWWMap:
             for words, number in found.items()
             if number and self._standing(number, candidates[words]) >= 0
         ]
-        came += [self._entries.find_key(key) for key in kept]
-        return np.setdiff1d(held, np.array(came, dtype=np.int64))
+        rows = np.array(came, dtype=np.int64)
+        if kept is not None:
+            rows = np.concatenate([rows, self._entries.find(kept)])
+        return np.setdiff1d(held, rows)
 
     def _sorted(self, rows: list[int]) -> Rows:
         return self._entries.sorted_rows(rows) if rows else _EMPTY

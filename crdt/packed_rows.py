@@ -185,6 +185,18 @@ class PackedRows:
             fingerprint=self.fingerprint,
         )
 
+    def with_ids(self, places: NDArray[np.int64], keys: NDArray[np.object_]) -> PackedRows:
+        """The same rows, with the full keys of those at these places."""
+        ids = np.full(len(self), None, dtype=np.object_) if self.ids is None else self.ids.copy()
+        ids[places] = keys
+        fields = {name: getattr(self, name) for name in PackedRows.__slots__}
+        return PackedRows(**fields | {"ids": ids})
+
+    def places_of(self, hasher: KeyHasher, keys: Sequence[Key]) -> NDArray[np.int64]:
+        """Where the rows of a few keys are, ascending."""
+        words = hasher.hash_many(keys)
+        return np.flatnonzero((self.keys[:, None] == words[None]).all(axis=2).any(axis=1))
+
     def greatest_places(self) -> NDArray[np.int64]:
         """Of each hash the place of the greatest row, ascending.
 

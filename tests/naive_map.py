@@ -3,7 +3,7 @@
 What `crdt.lww_map` does in columns is compared with this, step by step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from crdt import BaseNotSeen, Delta, Key, Origin, Row, StampTooFar, VersionVector
 from crdt.hlc import stamp_wall
@@ -20,7 +20,15 @@ class NaiveMap:
         self.positions: dict[Key, int] = {}
         self.position = 0
 
-    def apply(self, delta: Delta, *, wall_ms: int, whole: Iterable[Origin] = ()) -> list[Row]:
+    def apply(
+        self,
+        delta: Delta,
+        *,
+        wall_ms: int,
+        whole: Iterable[Origin] = (),
+        anew: Iterable[Origin] = (),
+        kept: Collection[Key] = (),
+    ) -> list[Row]:
         """Merge; the rows that changed, in the order applied."""
         stamps = [delta.clock, *(row.stamp for row in delta.rows)]
         stamps += [stamp for _, stamp in delta.new.items()]
@@ -29,7 +37,7 @@ class NaiveMap:
         if not self.vector.dominates(delta.base):
             raise BaseNotSeen(delta.base, self.vector)
         origins = list(whole)
-        seen = self.vector.without(origins)
+        seen = self.vector.without([*origins, *anew])
         came: dict[Key, Row] = {}
         for row in delta.rows:
             if not seen.covers(row.origin, row.stamp) and (
@@ -37,11 +45,8 @@ class NaiveMap:
             ):
                 came.pop(row.key, None)
                 came[row.key] = row
-        for key, held in list(self.rows.items()):
-            if held.origin in origins and held.stamp <= delta.new[held.origin]:
-                rival = came.get(key)
-                if rival is None or rival.order < held.order:
-                    self.drop(key)
+        for key in self.leftovers(came, delta.new, origins, kept):
+            self.drop(key)
         changed = []
         for key, row in came.items():
             if key not in self.rows or self.rows[key].order < row.order:
@@ -60,6 +65,23 @@ class NaiveMap:
             ):
                 self.note(key)
         return changed
+
+    def leftovers(
+        self,
+        came: dict[Key, Row],
+        new: VersionVector,
+        origins: Collection[Origin],
+        kept: Collection[Key],
+    ) -> list[Key]:
+        """Rows of origins to replace that neither came before nor came now, or came lower."""
+        return [
+            key
+            for key, held in self.rows.items()
+            if key not in kept
+            and held.origin in origins
+            and held.stamp <= new[held.origin]
+            and (key not in came or came[key].order < held.order)
+        ]
 
     def note(self, key: Key) -> None:
         """The key has changed."""

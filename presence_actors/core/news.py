@@ -69,8 +69,9 @@ def news_of(changes: Changes | MergedBatch, audience: Audience | None) -> News:
         gone = [row for row in changes.dropped if row.live] if len(changes.dropped) else []
         return News(len(changes), changes.rows, losers, gone)
     merged, replaced = changes.merged, changes.merged.replaced
+    gone = [] if merged.dropped is None else [row for row in merged.dropped if row.live]
     if replaced is None or audience is None:
-        return News(len(merged), Rows.empty(), [], [])
+        return News(len(merged), Rows.empty(), [], gone)
     rows, places = changes.rows, merged.places
     wanted = _contained(rows.keys[:, 0].take(places), audience.topics)
     held = _among(rows.holders, audience.gateways).take(rows.holder_of.take(places))
@@ -83,7 +84,7 @@ def news_of(changes: Changes | MergedBatch, audience: Audience | None) -> News:
         count=len(merged),
         rows=changes.map.rows_at(merged.rows.take(chosen)),
         losers=[replaced.holders[place] if place >= 0 else "" for place in holder_of.tolist()],
-        gone=[],
+        gone=gone,
     )
 
 

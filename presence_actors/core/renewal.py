@@ -11,12 +11,29 @@ came before the break may be forgotten by then, and such a row would be taken fo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
-from crdt import Key, Origin, Rows
+import numpy as np
+from numpy.typing import NDArray
+
+from crdt import Origin, PackedRows
 from presence_actors.core.instants import Instant
 
-__all__ = ["Renewal"]
+__all__ = ["NOTHING_REPLACED", "Renewal", "Replacing"]
+
+_NO_KEYS: Final = np.empty((0, 2), dtype=np.uint64)
+
+
+class Replacing(NamedTuple):
+    """What is replaced by a part, as `LWWMap.apply` takes it."""
+
+    anew: Sequence[Origin] = ()
+    whole: Sequence[Origin] = ()
+    kept: NDArray[np.uint64] | None = None
+
+
+NOTHING_REPLACED: Final = Replacing()
 
 
 class Renewal:
@@ -30,8 +47,9 @@ class Renewal:
     __slots__ = ("_began", "_came", "_reached")
 
     def __init__(self) -> None:
-        #: {origin to be replaced: {key of a row of it that came}}, without a gap since 0.
-        self._came: dict[Origin, dict[Key, None]] = {}
+        #: {origin to be replaced: {where a part began: hashed keys of rows of it that came}},
+        #: without a gap since 0.
+        self._came: dict[Origin, dict[int, NDArray[np.uint64]]] = {}
         #: How far in the sender's log.
         self._reached = 0
         #: When its first part came.
@@ -47,22 +65,23 @@ class Renewal:
             return False
         return after <= self._reached and all(origin in self._came for origin in origins)
 
-    def kept(self, after: int, origins: Collection[Origin]) -> list[Key]:
-        """The keys of rows of these origins that came in earlier parts of the same transfer."""
+    def kept(self, after: int, origins: Collection[Origin]) -> NDArray[np.uint64]:
+        """Hashed keys of rows of these origins that came in earlier parts of the same transfer."""
         if after == 0:
-            return []  # It begins again, and all of it will come.
-        return [key for origin in origins for key in self._came.get(origin, ())]
+            return _NO_KEYS  # It begins again, and all of it will come.
+        parts = [keys for origin in origins for keys in self._came.get(origin, {}).values()]
+        return np.concatenate([_NO_KEYS, *parts])
 
     def note(
         self,
         after: int,
         reached: int,
         origins: Collection[Origin],
-        rows: Rows,
-        lost: Rows,
+        rows: PackedRows,
+        lost: NDArray[np.int64],
         now: Instant,
     ) -> None:
-        """A part that `continues` was merged; a row of it that lost does not count as come."""
+        """A part that `continues` was merged; those of its rows that lost do not count as come."""
         if after == 0:
             self._came, self._reached = {origin: {} for origin in origins}, reached
             self._began = now
@@ -71,9 +90,19 @@ class Renewal:
         else:
             self._came = {origin: self._came[origin] for origin in origins}
             self._reached = max(self._reached, reached)
-        if not self._came:
+        if not self._came or not len(rows):
             return
-        beaten = frozenset(lost.keys)
-        for key, origin in zip(rows.keys, rows.origins, strict=True):
-            if origin in self._came and key not in beaten:
-                self._came[origin][key] = None
+        origin_of = rows.origin_of.copy()
+        origin_of[lost] = -1
+        for number, name in enumerate(rows.origins):
+            parts = self._came.get(Origin(name))
+            if parts is None:
+                continue
+            came = rows.keys[origin_of == number]
+            # A part may come again, and again.
+            earlier = parts.get(after)
+            parts[after] = came if earlier is None else _each_once(earlier, came)
+
+
+def _each_once(earlier: NDArray[np.uint64], later: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return np.unique(np.concatenate([earlier, later]), axis=0)

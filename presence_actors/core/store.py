@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
+import numpy as np
+
 from crdt import (
     BaseNotSeen,
     Changes,
     CrdtError,
     Delta,
     HybridClock,
-    Key,
     KeyHasher,
     KeysUnknown,
     LWWMap,
@@ -38,12 +39,13 @@ from presence_actors.core.instants import Instant, Now, WallMs
 from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
 from presence_actors.core.news import MergedBatch
-from presence_actors.core.renewal import Renewal
+from presence_actors.core.renewal import NOTHING_REPLACED, Renewal, Replacing
 from presence_actors.errors import InvariantBroken
 
 __all__ = ["ShardStore", "horizon_of"]
 
 _NOBODY: Final = VersionVector()
+_NO_PLACES: Final = np.empty(0, dtype=np.int64)
 #: Deltas of more rows are merged in columns: below, what a call on arrays costs is more than what
 #: plain rows cost.
 PLAIN_ROWS_MAX: Final = 12
@@ -228,16 +230,22 @@ class ShardStore:
             if origin not in vector and stamp_wall(stamp) <= limit and lives_on(origin, vector)
         ]
 
-    def _without_forgotten(self, which: int, delta: Delta, forgotten: list[Origin]) -> Delta:
+    def _without_forgotten(
+        self, which: int, delta: PackedDelta, forgotten: list[Origin]
+    ) -> PackedDelta:
         """The delta without what it says of these."""
         if not forgotten:
             return delta
-        if which != PRESENCE:
+        rows = delta.rows
+        is_theirs = np.array([Origin(name) in forgotten for name in rows.origins], dtype=np.bool_)
+        theirs = is_theirs.take(rows.origin_of)
+        if which == PRESENCE:
+            rows = rows.take(np.flatnonzero(~theirs))
+        else:
             # Its records are kept for ever; only a component without any is forgotten.
-            forgotten = [origin for origin in forgotten if origin not in delta.rows.origins]
-            return Delta(delta.base, delta.new.without(forgotten), delta.rows, delta.clock)
-        kept = [place for place, origin in enumerate(delta.rows.origins) if origin not in forgotten]
-        return Delta(delta.base, delta.new.without(forgotten), delta.rows.take(kept), delta.clock)
+            told = {rows.origins[number] for number in np.unique(rows.origin_of[theirs]).tolist()}
+            forgotten = [origin for origin in forgotten if origin not in told]
+        return PackedDelta(delta.base, delta.new.without(forgotten), rows, delta.clock)
 
     # Silence.
 
@@ -368,24 +376,27 @@ class ShardStore:
         forgotten = self._forgotten(which, delta.new, now)
         try:
             self.clock.observe(delta.clock, now.wall)
-            if not len(delta.rows) and not anew and not forgotten:
+            delta = self._without_forgotten(which, delta, forgotten)
+            if not len(delta.rows) and not anew:
                 return self._take_promise(which, delta, now, renewal, stretch)
-            if len(delta.rows) > PLAIN_ROWS_MAX and not anew and not forgotten:
-                batch = self._apply_batch(which, delta, now)
-                self._note_bare(which, told, now)
-                if renewal is not None:
-                    renewal.note(*stretch, anew, Rows.empty(), Rows.empty(), now.instant)
-                return batch
-            plain = self.maps[which].unpack(delta, uncounted=anew)
-            plain = self._without_forgotten(which, plain, forgotten)
-            new = plain.new
+            new = delta.new
             whole = [origin for origin in anew if origin in new and new[origin] >= vector[origin]]
-            kept = [] if renewal is None else renewal.kept(stretch[0], whole)
-            changes = self._apply(which, plain, now, whole=whole, anew=anew, kept=kept)
-            if len(plain.rows):
+            kept = None if renewal is None else renewal.kept(stretch[0], whole)
+            replacing = Replacing(anew, whole, kept)
+            lost = _NO_PLACES
+            changes: Changes | MergedBatch
+            if len(delta.rows) > PLAIN_ROWS_MAX:
+                changes = self._apply_batch(which, delta, now, replacing)
+                lost = changes.merged.lost
+            else:
+                plain = self.maps[which].unpack(delta, uncounted=anew)
+                changes = self._apply(which, plain, now, replacing)
+                if anew and len(changes.lost):
+                    lost = delta.rows.places_of(self.maps[which].columns.hasher, changes.lost.keys)
+            if len(delta.rows):
                 self._note_bare(which, told, now)
             if renewal is not None:
-                renewal.note(*stretch, anew, plain.rows, changes.lost, now.instant)
+                renewal.note(*stretch, anew, delta.rows, lost, now.instant)
         except (BaseNotSeen, KeysUnknown):
             return None
         except CrdtError as error:
@@ -409,17 +420,11 @@ class ShardStore:
                 self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
 
     def _apply(
-        self,
-        which: int,
-        delta: Delta,
-        now: Now,
-        *,
-        whole: Sequence[Origin] = (),
-        anew: Sequence[Origin] = (),
-        kept: Sequence[Key] = (),
+        self, which: int, delta: Delta, now: Now, replacing: Replacing = NOTHING_REPLACED
     ) -> Changes:
         source = self.maps[which]
         before = source.vector
+        anew, whole, kept = replacing
         changes = source.apply(delta, wall_ms=now.wall, whole=whole, anew=anew, kept=kept)
         if which == PRESENCE:
             self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
@@ -446,14 +451,19 @@ class ShardStore:
         if which == PRESENCE:
             self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
         if renewal is not None:
-            renewal.note(*stretch, [], Rows.empty(), Rows.empty(), now.instant)
+            renewal.note(*stretch, [], delta.rows, _NO_PLACES, now.instant)
         return changes
 
-    def _apply_batch(self, which: int, delta: PackedDelta, now: Now) -> MergedBatch:
+    def _apply_batch(
+        self, which: int, delta: PackedDelta, now: Now, replacing: Replacing
+    ) -> MergedBatch:
         """`_apply` of many rows, none of which costs a Python object unless somebody waits."""
         source = self.maps[which]
         before = source.vector
-        merged = source.columns.apply(delta, wall_ms=now.wall, tell_replaced=True)
+        anew, whole, kept = replacing
+        merged = source.columns.apply(
+            delta, wall_ms=now.wall, whole=whole, anew=anew, kept=kept, tell_replaced=True
+        )
         batch = MergedBatch(source, delta.rows, merged)
         if which == PRESENCE:
             self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
@@ -461,6 +471,8 @@ class ShardStore:
                 self._live_by_origin[origin] += count
                 if not self._live_by_origin[origin]:
                     del self._live_by_origin[origin]
+            for row in merged.dropped or ():
+                self._count_off(row)
         return batch
 
     def _count(self, row: Row, previous: Row | None) -> None:

@@ -18,13 +18,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from crdt import (
     REMOVED,
     BaseNotSeen,
+    Changes,
     CrdtError,
     Delta,
     Handles,
     Key,
     KeyHasher,
     LWWMap,
+    Merged,
     Origin,
+    PackedDelta,
     Row,
     Rows,
     Stamp,
@@ -104,25 +107,46 @@ class MapsInStep(RuleBasedStateMachine):
         self.handed_out: dict[tuple[int, int], Key] = {}
         self.leases: dict[Key, int] = {}
 
-    def all_apply(self, delta: Delta, whole: tuple[Origin, ...] = ()) -> None:
-        """All three merge a delta, and say the same of it."""
-        packed = self.by_batch.pack(delta).encode()
+    def all_apply(
+        self,
+        delta: Delta,
+        whole: tuple[Origin, ...] = (),
+        *,
+        anew: tuple[Origin, ...] = (),
+        kept: frozenset[Key] = frozenset(),
+        known_keys: bool = True,
+    ) -> None:
+        """All three merge a delta, and say the same of it.
+
+        The third may get the full keys of what it knows left out.
+        """
+        packed = self.by_batch.pack(delta)
+        if not known_keys and packed.rows.ids is not None:
+            packed.rows.ids[self.by_batch.columns.find(packed.rows.keys) > 0] = None
+        packed = PackedDelta.decode(packed.encode())
         before = dict(self.naive.rows)
+        hashes = self.by_batch.columns.hasher.hash_many(sorted(kept))
+
+        def apply_by_row() -> Changes:
+            return self.by_row.apply(delta, wall_ms=WALL_MS, whole=whole, anew=anew, kept=hashes)
+
+        def apply_by_batch() -> Merged:
+            return self.by_batch.columns.apply(
+                packed, wall_ms=WALL_MS, whole=whole, anew=anew, kept=hashes, tell_replaced=True
+            )
+
         try:
-            changed = self.naive.apply(delta, wall_ms=WALL_MS, whole=whole)
+            changed = self.naive.apply(delta, wall_ms=WALL_MS, whole=whole, anew=anew, kept=kept)
         except BaseNotSeen:
-            for take in (
-                lambda: self.by_row.apply(delta, wall_ms=WALL_MS, whole=whole),
-                lambda: self.by_batch.columns.apply_encoded(packed, wall_ms=WALL_MS, whole=whole),
-            ):
+            for take in (apply_by_row, apply_by_batch):
                 with pytest.raises(BaseNotSeen):
                     take()
             return
-        changes = self.by_row.apply(delta, wall_ms=WALL_MS, whole=whole)
-        merged = self.by_batch.columns.apply_encoded(packed, wall_ms=WALL_MS, whole=whole)
+        changes, merged = apply_by_row(), apply_by_batch()
         assert list(changes.rows) == changed
         assert [self.by_batch.columns.entries.row(int(row)) for row in merged.rows] == changed
         assert len(changes.dropped) == merged.dropped_count
+        assert list(changes.dropped) == list(merged.dropped or ())
         kept = {key: row for key, row in before.items() if row not in list(changes.dropped)}
         assert changes.previous == [kept.get(row.key) for row in changed]
         assert merged.new_count == changes.previous.count(None)
@@ -152,13 +176,35 @@ class MapsInStep(RuleBasedStateMachine):
         """A batch that is large enough for passes over arrays."""
         self.all_apply(delta_of(consistent(drawn, self.written), new=new))
 
-    @rule(drawn=st.lists(rows, max_size=30), new=vectors, whole=st.sets(some_origins))
-    def replace(self, drawn: list[Row], new: VersionVector, whole: set[Origin]) -> None:
-        """Origins come whole, from somebody who has seen as much of them."""
-        vector = self.naive.vector
+    @rule(
+        parts=st.lists(st.lists(rows, max_size=30), min_size=1, max_size=3),
+        new=vectors,
+        whole=st.sets(some_origins),
+        known_keys=st.booleans(),
+    )
+    def replace(
+        self, parts: list[list[Row]], new: VersionVector, whole: set[Origin], *, known_keys: bool
+    ) -> None:
+        """Origins come whole, in parts, from somebody who has seen as much of them."""
         origins = tuple(sorted(whole))
+        kept: set[Key] = set()
+        for part in parts[:-1]:
+            came = consistent(part, self.written)
+            self.all_apply(delta_of(came, new=VersionVector()), anew=origins, known_keys=known_keys)
+            kept |= {
+                row.key
+                for row in came
+                if row.origin in whole and self.naive.rows.get(row.key) == row
+            }
+        vector = self.naive.vector
         target = VersionVector({origin: vector[origin] for origin in origins}).merge(new)
-        self.all_apply(delta_of(consistent(drawn, self.written), new=target), origins)
+        self.all_apply(
+            delta_of(consistent(parts[-1], self.written), new=target),
+            origins,
+            anew=origins,
+            kept=frozenset(kept),
+            known_keys=known_keys,
+        )
 
     @rule()
     def snapshot(self) -> None:

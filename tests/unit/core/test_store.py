@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from crdt import (
@@ -20,8 +21,9 @@ from presence_actors.config import Knobs
 from presence_actors.core.ids import name_of
 from presence_actors.core.limits import DROPPED_ROWS_MAX
 from presence_actors.core.messages import DURABLE, PRESENCE
+from presence_actors.core.news import Audience, MergedBatch, news_of
 from presence_actors.core.renewal import Renewal
-from presence_actors.core.store import ShardStore, horizon_of
+from presence_actors.core.store import PLAIN_ROWS_MAX, ShardStore, horizon_of
 from presence_actors.errors import InvariantBroken
 from tests.unit.core.building import (
     HASHER,
@@ -387,6 +389,46 @@ def test_a_first_part_of_what_is_to_be_replaced_drops_nothing() -> None:
     assert isinstance(changes, Changes)
     assert len(changes.dropped) == 0
     assert [row.key[1] for row in mine.presence.live_rows()] == ["alice", "bob"]
+
+
+@pytest.mark.parametrize("per_part", [5, 40])
+def test_who_was_away_for_longer_than_the_horizon_gets_all_in_parts_few_or_many_rows_each(
+    per_part: int,
+) -> None:
+    """What ended meanwhile goes with the last part and is told as gone, and the counts are right.
+
+    W0 was cut off from W1 with 120 people there. A hundred and ten of them left, and ten came, and
+    the ends are forgotten. W2 has heard all of it.
+    """
+    mine = store()
+    people = [entry(f"user{number}", origin=W1, written=number) for number in range(120)]
+    mine.merge(PRESENCE, packed_of(*people), at(200))
+    late = at(200 + HOUR)
+    assert mine.beyond(PRESENCE, late) == [HERS]
+    theirs = [
+        *people[:10],
+        *(entry(f"guest{n}", origin=W1, written=300 + n) for n in range(100)),
+        # Somebody went on at another worker, with what is held here still in his name.
+        entry("user50", origin=W2, written=500, resume=1),
+    ]
+    told = VersionVector({HERS: stamp(HOUR), Origin(W2): stamp(HOUR)})
+    renewal = Renewal()
+    gone: list[str] = []
+    for after in range(0, len(theirs), per_part):
+        rows = theirs[after : after + per_part]
+        is_last = after + per_part >= len(theirs)
+        part = packed_of(*rows, new=told if is_last else NOTHING)
+        for _ in range(2):
+            stretch = (after, after + len(rows))
+            changes = mine.merge(PRESENCE, part, late, told=told, stretch=stretch, renewal=renewal)
+            assert isinstance(changes, MergedBatch if len(rows) > PLAIN_ROWS_MAX else Changes)
+            news = news_of(changes, Audience(np.empty(0, dtype=np.uint64), frozenset()))
+            gone += [row.key[1] for row in news.gone]
+            assert is_last or not gone
+            mine.check()
+    assert sorted(gone) == sorted(row.key[1] for row in people[10:] if row.key[1] != "user50")
+    assert sorted(mine.presence.live_rows()) == sorted(theirs)
+    assert mine.origins() == [HERS, Origin(W2)]
 
 
 def test_a_dead_origin_without_a_component_is_forgotten_after_the_horizon() -> None:

@@ -143,6 +143,55 @@ def test_what_a_peer_has_seen_of_many_changes_is_left_out(limit: int | None) -> 
         assert (position, complete) == (30, True) if expected[-1:] != [29] else (29, False)
 
 
+def test_a_lower_row_in_place_of_a_dropped_one_keeps_its_known_key() -> None:
+    """Who replaces an origin may leave out the keys that he was told of; nothing is refused.
+
+    Before, such a row was refused when others came with theirs, and what was held was lost
+    (2026-11-24).
+    """
+    presences = new_map()
+    held = [row_of(KEYS[number], 5 + number, epoch=9) for number in range(20)]
+    covered = row_of(KEYS[29], 4, origin=B)
+    presences.apply(delta_of(*held, new=40), wall_ms=NOW_MS)
+    presences.apply(
+        Delta(NOTHING, VersionVector({B: Stamp(4)}), Rows.of([covered]), Stamp(0)), wall_ms=NOW_MS
+    )
+    rows = [covered, row_of(KEYS[3], 6, origin=B), *(row_of(key, 41) for key in KEYS[20:28])]
+    new = VersionVector({A: Stamp(41), B: Stamp(6)})
+    packed = presences.pack(Delta(NOTHING, new, Rows.of(rows), Stamp(0)))
+    assert packed.rows.ids is not None
+    packed.rows.ids[1] = None
+    merged = presences.columns.apply(packed, wall_ms=NOW_MS, whole=[A], tell_replaced=True)
+    assert (len(merged), merged.dropped_count) == (9, 20)
+    assert merged.dropped is not None
+    assert sorted(merged.dropped) == sorted(held)
+    assert presences.get(KEYS[3]) == rows[1]
+    assert sorted(presences.all_rows()) == sorted(rows)
+
+
+@pytest.mark.parametrize("size", [5, 30])
+def test_an_origin_comes_whole_in_parts(size: int) -> None:
+    """Nothing is dropped before the last; what came before it stays, and what lost does not."""
+    by_row, in_columns = full_map(), full_map()
+    again = [row_of(key, 40 + place) for place, key in enumerate(KEYS[:size], 1)]
+    loser = row_of(KEYS[29], 29, origin=B)
+    first = delta_of(*again[:-1], loser)
+    for presences in (by_row, in_columns):
+        assert len(presences.apply(delta_of(*again[:0], new=90), wall_ms=NOW_MS)) == 0
+    by_row.apply(first, wall_ms=NOW_MS, anew=[A])
+    merged = in_columns.columns.apply(in_columns.pack(first), wall_ms=NOW_MS, anew=[A])
+    assert (len(merged), len(merged.lost), merged.dropped_count) == (size - 1, 1, 0)
+    last = delta_of(again[-1], new=90)
+    kept = by_row.columns.hasher.hash_many([row.key for row in again[:-1]])
+    changes = by_row.apply(last, wall_ms=NOW_MS, whole=[A], kept=kept)
+    merged = in_columns.columns.apply(
+        in_columns.pack(last), wall_ms=NOW_MS, whole=[A], kept=kept, tell_replaced=True
+    )
+    assert list(changes.dropped) == list(merged.dropped or ())
+    assert sorted(by_row.all_rows()) == sorted(in_columns.all_rows())
+    assert {row.key for row in by_row.all_rows() if row.origin == A} == {r.key for r in again}
+
+
 def test_an_entry_that_is_unknown_without_its_key_is_refused() -> None:
     """Nothing has changed; with full keys it is taken."""
     presences = full_map(1)
