@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from crdt.key_hash import KeyHasher
 
 _NO_ROWS: Final = np.empty(0, dtype=np.int64)
+_NOTHING_SEEN: Final = VersionVector()
 _PENDING_MIN: Final = 1024
 #: More changes than this are not read before it is known who lacks them.
 _MANY: Final = 1 << 14
@@ -148,7 +149,7 @@ class ColumnarMap:
         *,
         wall_ms: int,
         whole: Iterable[Origin] = (),
-        anew: Iterable[Origin] = (),
+        anew: VersionVector = _NOTHING_SEEN,
         kept: NDArray[np.uint64] | None = None,
         tell_replaced: bool = False,
     ) -> Merged:
@@ -179,10 +180,12 @@ class ColumnarMap:
         require_origins(self.entries, rows.origins)
         start = self.entries.log.position
         origins = self.require_whole(delta.new, whole)
-        uncounted = (*origins, *anew)
+        uncounted = (*origins, *anew.origins())
         seen = self.vector.without(uncounted) if uncounted else self.vector
         planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
         leftovers = self._leftovers(planned, delta.new, origins, kept)
+        if anew and len(planned.lost):
+            leftovers = np.union1d(leftovers, self._outlived(planned, anew))
         dropped = None
         if len(leftovers):
             dropped = self.entries.sorted_rows(leftovers.tolist()) if tell_replaced else None
@@ -333,6 +336,11 @@ class ColumnarMap:
         if kept is not None:
             came = np.concatenate([came, self.entries.find(kept)])
         return np.setdiff1d(held, came)
+
+    def _outlived(self, planned: Plan, anew: VersionVector) -> NDArray[np.int64]:
+        """Rows that beat one that came, though the sender has seen them and tells the other."""
+        winners = np.unique(planned.rows.take(planned.lost))
+        return np.setdiff1d(winners, self._above(winners, anew), assume_unique=True)
 
     def _with_keys_of(
         self, dropped: NDArray[np.int64], planned: Plan, batch: PackedRows

@@ -47,7 +47,7 @@ from crdt.hlc import Origin, Stamp
 from crdt.key_hash import KeyHasher, Words
 from crdt.merging import require_origins
 from crdt.packed_rows import PackedDelta, PackedRows
-from crdt.rows import REMOVED, Key, Row, Rows
+from crdt.rows import REMOVED, Key, Row, Rows, require_unicode
 from crdt.unpacking import unpack
 from crdt.version_vector import VersionVector
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 _DIGEST_SIZE: Final = 16
 _EMPTY: Final = Rows.empty()
+_NOTHING_SEEN: Final = VersionVector()
 _NO_CHANGES: Final = Changes(rows=_EMPTY, previous=[], lost=_EMPTY, winners=_EMPTY, dropped=_EMPTY)
 
 
@@ -191,7 +192,7 @@ class LWWMap:
             holders=holders,
             values=values,
         )
-        _require_unicode(rows)
+        require_unicode(rows)
         return Delta(
             base=VersionVector.at(origin, seen),
             new=VersionVector.at(origin, last),
@@ -236,7 +237,7 @@ class LWWMap:
         *,
         wall_ms: int,
         whole: Iterable[Origin] = (),
-        anew: Iterable[Origin] = (),
+        anew: VersionVector = _NOTHING_SEEN,
         kept: NDArray[np.uint64] | None = None,
     ) -> Changes:
         """Merge a delta; a second time it changes nothing.
@@ -245,8 +246,9 @@ class LWWMap:
             delta: The delta.
             wall_ms: The local wall clock.
             whole: Origins of which the delta has all rows: they replace what is held of them.
-            anew: Origins whose rows count though the vector covers them: those of a part of
-                what will be whole with the last part.
+            anew: What the sender has seen of origins whose rows count though the vector covers
+                them: those of a part of what will be whole with the last part.  A row of theirs
+                that he has seen goes at once if a lower one comes in its place.
             kept: uint64[n, 2], the hashed keys of rows of whole origins that came in earlier
                 parts, and did not lose.
 
@@ -263,12 +265,12 @@ class LWWMap:
         columns.require_acceptable(delta.base, delta.new, greatest, wall_ms)
         start = entries.log.position
         origins = columns.require_whole(delta.new, whole)
-        uncounted = (*origins, *anew)
+        uncounted = (*origins, *anew.origins())
         seen = self.vector.without(uncounted) if uncounted else self.vector
         candidates = self._candidates(delta.rows, seen)
         dropped = _EMPTY
-        if origins:
-            leftovers = self._leftovers(candidates, delta.new, origins, kept)
+        if uncounted:
+            leftovers = self._leftovers(candidates, delta.new, origins, anew, kept)
             dropped = entries.sorted_rows(leftovers.tolist())
             entries.drop(leftovers)
         changed: list[Row] = []
@@ -473,20 +475,28 @@ class LWWMap:
         candidates: dict[Words, Row],
         new: VersionVector,
         origins: Sequence[Origin],
+        anew: VersionVector,
         kept: NDArray[np.uint64] | None,
     ) -> NDArray[np.int64]:
         """Rows held of origins to replace that are not among those that came."""
+        came: list[int] = []
+        outlived: list[int] = []
+        for words, row in candidates.items():
+            number = self._entries.find_words(words)
+            if number and self._standing(number, row) >= 0:
+                came.append(number)
+            elif number and self._is_covered(number, anew):
+                outlived.append(number)
         held = self.columns.origin_rows(origins, up_to=new)
-        found = {words: self._entries.find_words(words) for words in candidates}
-        came = [
-            number
-            for words, number in found.items()
-            if number and self._standing(number, candidates[words]) >= 0
-        ]
-        rows = np.array(came, dtype=np.int64)
         if kept is not None:
-            rows = np.concatenate([rows, self._entries.find(kept)])
-        return np.setdiff1d(held, rows)
+            came += self._entries.find(kept).tolist()
+        left = np.setdiff1d(held, np.array(came, dtype=np.int64))
+        return np.union1d(left, np.array(outlived, dtype=np.int64))
+
+    def _is_covered(self, number: int, vector: VersionVector) -> bool:
+        table = self._entries.table
+        origin = self._entries.origins[table.origins_at[number]]
+        return vector.covers(origin, Stamp(table.stamps_at[number]))
 
     def _sorted(self, rows: list[int]) -> Rows:
         return self._entries.sorted_rows(rows) if rows else _EMPTY
@@ -498,18 +508,3 @@ def _batch(changed: list[Row], of: Rows) -> Rows:
         return _EMPTY
     # Where a key came twice, one row less has changed.
     return of if len(changed) == len(of) else Rows.of(changed)
-
-
-def _require_unicode(rows: Rows) -> None:
-    """Refuse half a surrogate pair here, at the origin: no message that holds it can be sent."""
-    try:
-        for parts in zip(*rows.keys, strict=True):
-            "".join(parts).encode()
-        "".join(rows.holders).encode()
-        "".join(rows.origins[:1]).encode()
-    except UnicodeEncodeError as error:
-        raise CrdtError(
-            "LWWMap.put",
-            f"a key, holder or origin is no valid Unicode ({error.reason})",
-            "refuse such strings where they come in",
-        ) from error

@@ -350,6 +350,21 @@ def _is_no_columns(obj: object) -> bool:
     return all(type(number) is int for number in numbers)
 
 
+def require_unicode(rows: Rows) -> None:
+    """Refuse half a surrogate pair here, at the origin: no message that holds it can be sent."""
+    try:
+        for parts in zip(*rows.keys, strict=True):
+            "".join(parts).encode()
+        "".join(rows.holders).encode()
+        "".join(rows.origins[:1]).encode()
+    except UnicodeEncodeError as error:
+        raise CrdtError(
+            "LWWMap.put",
+            f"a key, holder or origin is no valid Unicode ({error.reason})",
+            "refuse such strings where they come in",
+        ) from error
+
+
 _NO_NUMBERS: Final = np.empty(0, dtype=np.uint64)
 #: Most batches in messages are empty: one object for all of them, here and on the wire.
 _NO_ROWS: Final = Rows(

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from crdt import BaseNotSeen, Delta, Key, Origin, Row, StampTooFar, VersionVector
 from crdt.hlc import stamp_wall
 
+_NOTHING_SEEN = VersionVector()
+
 
 class NaiveMap:
     """A last-writer-wins map that looks at everything all the time."""
@@ -26,7 +28,7 @@ class NaiveMap:
         *,
         wall_ms: int,
         whole: Iterable[Origin] = (),
-        anew: Iterable[Origin] = (),
+        anew: VersionVector = _NOTHING_SEEN,
         kept: Collection[Key] = (),
     ) -> list[Row]:
         """Merge; the rows that changed, in the order applied."""
@@ -37,7 +39,7 @@ class NaiveMap:
         if not self.vector.dominates(delta.base):
             raise BaseNotSeen(delta.base, self.vector)
         origins = list(whole)
-        seen = self.vector.without([*origins, *anew])
+        seen = self.vector.without([*origins, *anew.origins()])
         came: dict[Key, Row] = {}
         for row in delta.rows:
             if not seen.covers(row.origin, row.stamp) and (
@@ -45,7 +47,14 @@ class NaiveMap:
             ):
                 came.pop(row.key, None)
                 came[row.key] = row
-        for key in self.leftovers(came, delta.new, origins, kept):
+        outlived = [
+            key
+            for key, row in came.items()
+            if key in self.rows
+            and row.order < self.rows[key].order
+            and anew.covers(self.rows[key].origin, self.rows[key].stamp)
+        ]
+        for key in {*outlived, *self.leftovers(came, delta.new, origins, kept)}:
             self.drop(key)
         changed = []
         for key, row in came.items():

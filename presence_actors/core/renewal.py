@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crdt import Origin, PackedRows
+from crdt import Origin, PackedRows, VersionVector
 from presence_actors.core.instants import Instant
 
 __all__ = ["NOTHING_REPLACED", "Renewal", "Replacing"]
@@ -28,7 +28,7 @@ _NO_KEYS: Final = np.empty((0, 2), dtype=np.uint64)
 class Replacing(NamedTuple):
     """What is replaced by a part, as `LWWMap.apply` takes it."""
 
-    anew: Sequence[Origin] = ()
+    anew: VersionVector = VersionVector()
     whole: Sequence[Origin] = ()
     kept: NDArray[np.uint64] | None = None
 

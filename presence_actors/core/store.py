@@ -382,7 +382,7 @@ class ShardStore:
             new = delta.new
             whole = [origin for origin in anew if origin in new and new[origin] >= vector[origin]]
             kept = None if renewal is None else renewal.kept(stretch[0], whole)
-            replacing = Replacing(anew, whole, kept)
+            replacing = Replacing(VersionVector({o: told[o] for o in anew}), whole, kept)
             lost = _NO_PLACES
             changes: Changes | MergedBatch
             if len(delta.rows) > PLAIN_ROWS_MAX:

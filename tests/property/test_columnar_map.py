@@ -112,7 +112,7 @@ class MapsInStep(RuleBasedStateMachine):
         delta: Delta,
         whole: tuple[Origin, ...] = (),
         *,
-        anew: tuple[Origin, ...] = (),
+        anew: VersionVector = VersionVector(),  # noqa: B008  # nobody changes it
         kept: frozenset[Key] = frozenset(),
         known_keys: bool = True,
     ) -> None:
@@ -147,15 +147,15 @@ class MapsInStep(RuleBasedStateMachine):
         assert [self.by_batch.columns.entries.row(int(row)) for row in merged.rows] == changed
         assert len(changes.dropped) == merged.dropped_count
         assert list(changes.dropped) == list(merged.dropped or ())
-        kept = {key: row for key, row in before.items() if row not in list(changes.dropped)}
-        assert changes.previous == [kept.get(row.key) for row in changed]
+        stayed = {key: row for key, row in before.items() if row not in list(changes.dropped)}
+        assert changes.previous == [stayed.get(row.key) for row in changed]
         assert merged.new_count == changes.previous.count(None)
         for lost, winner in zip(changes.lost, changes.winners, strict=True):
-            assert kept[lost.key] == winner
+            assert stayed[lost.key] == winner
             assert lost.order < winner.order
         beaten = [delta.rows.row(place) for place in merged.lost.tolist()]
         assert set(changes.lost) <= set(beaten)
-        assert all(row.order < kept[row.key].order for row in beaten)
+        assert all(row.order < stayed[row.key].order for row in beaten)
         assert len(merged.lost) == len(merged.winners)
         for row in changed:
             if not row.live:
@@ -187,21 +187,22 @@ class MapsInStep(RuleBasedStateMachine):
     ) -> None:
         """Origins come whole, in parts, from somebody who has seen as much of them."""
         origins = tuple(sorted(whole))
+        vector = self.naive.vector
+        target = VersionVector({origin: vector[origin] for origin in origins}).merge(new)
+        told = VersionVector({origin: target[origin] for origin in origins})
         kept: set[Key] = set()
         for part in parts[:-1]:
             came = consistent(part, self.written)
-            self.all_apply(delta_of(came, new=VersionVector()), anew=origins, known_keys=known_keys)
+            self.all_apply(delta_of(came, new=VersionVector()), anew=told, known_keys=known_keys)
             kept |= {
                 row.key
                 for row in came
                 if row.origin in whole and self.naive.rows.get(row.key) == row
             }
-        vector = self.naive.vector
-        target = VersionVector({origin: vector[origin] for origin in origins}).merge(new)
         self.all_apply(
             delta_of(consistent(parts[-1], self.written), new=target),
             origins,
-            anew=origins,
+            anew=told,
             kept=frozenset(kept),
             known_keys=known_keys,
         )

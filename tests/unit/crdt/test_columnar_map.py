@@ -178,8 +178,10 @@ def test_an_origin_comes_whole_in_parts(size: int) -> None:
     first = delta_of(*again[:-1], loser)
     for presences in (by_row, in_columns):
         assert len(presences.apply(delta_of(*again[:0], new=90), wall_ms=NOW_MS)) == 0
-    by_row.apply(first, wall_ms=NOW_MS, anew=[A])
-    merged = in_columns.columns.apply(in_columns.pack(first), wall_ms=NOW_MS, anew=[A])
+    by_row.apply(first, wall_ms=NOW_MS, anew=VersionVector({A: Stamp(20)}))
+    merged = in_columns.columns.apply(
+        in_columns.pack(first), wall_ms=NOW_MS, anew=VersionVector({A: Stamp(20)})
+    )
     assert (len(merged), len(merged.lost), merged.dropped_count) == (size - 1, 1, 0)
     last = delta_of(again[-1], new=90)
     kept = by_row.columns.hasher.hash_many([row.key for row in again[:-1]])
@@ -190,6 +192,31 @@ def test_an_origin_comes_whole_in_parts(size: int) -> None:
     assert list(changes.dropped) == list(merged.dropped or ())
     assert sorted(by_row.all_rows()) == sorted(in_columns.all_rows())
     assert {row.key for row in by_row.all_rows() if row.origin == A} == {r.key for r in again}
+
+
+@pytest.mark.parametrize("in_columns", [False, True])
+@pytest.mark.parametrize("seen", [4, 5])
+def test_what_a_sender_has_seen_and_tells_a_lower_row_for_goes_at_once(
+    seen: int, *, in_columns: bool
+) -> None:
+    """Else the lower row would lose, what is held go with the last part, and neither be there.
+
+    The sender has forgotten how the entry ended that is held here; somebody began it anew since
+    (2026-11-24).
+    """
+    presences = new_map()
+    held, lower = row_of(KEYS[0], 5, epoch=9), row_of(KEYS[0], 50, origin=B)
+    presences.apply(delta_of(held, new=5), wall_ms=NOW_MS)
+    part, told = delta_of(lower), VersionVector({A: Stamp(seen)})
+    if in_columns:
+        packed = presences.pack(part)
+        merged = presences.columns.apply(packed, wall_ms=NOW_MS, anew=told)
+        counts = (len(merged), merged.dropped_count, len(merged.lost))
+    else:
+        changes = presences.apply(part, wall_ms=NOW_MS, anew=told)
+        counts = (len(changes), len(changes.dropped), len(changes.lost))
+    assert counts == ((1, 1, 0) if seen == 5 else (0, 0, 1))
+    assert presences.get(KEYS[0]) == (lower if seen == 5 else held)
 
 
 def test_an_entry_that_is_unknown_without_its_key_is_refused() -> None:
