@@ -294,7 +294,13 @@ def _run_all(seeds: list[int], options: Options, jobs: int) -> Summary:
 
     summary = Summary()
     bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=_err
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        console=_err,
+        # Where nobody looks on it would cost a tenth of a core.
+        auto_refresh=_err.is_terminal,
+        refresh_per_second=4,
     )
     with bar, _verdicts([(seed, options) for seed in seeds], jobs) as verdicts:
         task = bar.add_task("", total=len(seeds))
@@ -313,7 +319,14 @@ def _verdicts(work: list[tuple[int, Options]], jobs: int) -> Iterator[Iterator[V
         yield map(_run_one, work)
         return
     import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    spawning = multiprocessing.get_context("spawn")
-    with spawning.Pool(min(jobs, len(work)), initializer=_prepare) as pool:
-        yield pool.imap_unordered(_run_one, work)
+    # Not a `Pool`: that waits for ever for what a process that died was to answer.
+    pool = ProcessPoolExecutor(
+        min(jobs, len(work)), multiprocessing.get_context("spawn"), initializer=_prepare
+    )
+    try:
+        runs = [pool.submit(_run_one, one) for one in work]
+        yield (run.result() for run in as_completed(runs))
+    finally:
+        pool.shutdown(cancel_futures=True)

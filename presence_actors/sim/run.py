@@ -11,6 +11,7 @@ nothing.
 from __future__ import annotations
 
 import enum
+import traceback
 from typing import Final
 
 import msgspec
@@ -34,6 +35,7 @@ _STEP_MS: Final = 500
 #: Machines check themselves after so many events; so many frames go as what they are.
 _CHECK_EVERY: Final = 20
 _ENCODE_EVERY: Final = 10
+_TRACEBACK_LINES: Final = 12
 
 
 class Outcome(enum.StrEnum):
@@ -89,6 +91,11 @@ class Run:
         except InvariantBroken as error:
             violation = Violation(
                 invariant="a machine's own check", at_ms=self.world.elapsed_ms, what=[str(error)]
+            )
+        except Exception:  # noqa: BLE001  # whatever it is, the seed has found it
+            last = traceback.format_exc().strip().splitlines()[-_TRACEBACK_LINES:]
+            violation = Violation(
+                invariant="no machine raises", at_ms=self.world.elapsed_ms, what=last
             )
         return self._verdict(violation)
 

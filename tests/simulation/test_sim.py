@@ -12,6 +12,7 @@ import pytest
 
 from presence_actors.cli.sim import read_seeds
 from presence_actors.core.holding import Holding
+from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.values import LeaveReason
 from presence_actors.sim.plan import MATRIX, Fault, FaultKind, Temper, matrix_rows
 from presence_actors.sim.run import Outcome, Run, run_seed
@@ -72,6 +73,21 @@ def test_a_bug_is_found_by_a_seed_that_repeats_and_shrinks() -> None:
     assert len(after.faults) < len(before.faults)
     assert len(after.people) <= len(before.people)
     assert len(after.hosts) < len(before.hosts)
+
+
+def test_a_machine_that_raises_is_what_the_seed_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of thousands goes on, and the recipe leads to the line."""
+
+    def stumble(self: ReplicaMachine, *_: object) -> None:
+        raise ZeroDivisionError(self.shard)
+
+    monkeypatch.setattr(ReplicaMachine, "_on_segment", stumble)
+    verdict = run_seed(1, Options(scenario="calm", people=2))
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.violation is not None
+    assert verdict.violation.invariant == "no machine raises"
+    assert verdict.violation.what[-1] == "ZeroDivisionError: 0"
+    assert any("in stumble" in line for line in verdict.violation.what)
 
 
 def test_a_run_whose_faults_did_nothing_proves_nothing() -> None:

@@ -72,6 +72,7 @@ def test_what_came_out_goes_into_a_file(tmp_path: Path) -> None:
         (["--scenario", "partition", "--topology", "islands(40)"], "40 groups"),
         (["--topology", "star"], "unknown topology 'star'"),
         (["--topology", "islands(5)", "--hosts", "4"], "5 groups, and there are 4 hosts"),
+        (["--topology", "islands(5)", "--seeds", "4", "--jobs", "2"], "5 groups, and there are"),
         (["--topology", "islands(5)", "--seeds", "40"], "5 groups, and there are 4 hosts"),
         (["--hosts", "1"], "--hosts 1: each zone wants a worker and a gateway"),
         (["--for", "soon"], "--for"),
