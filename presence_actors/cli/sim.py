@@ -34,6 +34,7 @@ _err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 LEGEND: Final = """\
 time line, one line for each thing that happens; times are virtual milliseconds
   USER/N ...   device N, which is of that user, does something
+  app server   what it asks for, and whether it takes in what it is told
   ! ...        a fault begins or ends, or the core heals
   * ...        a promise is broken: which, when, and what is wrong
   a/w0, a/g1   worker 0 and gateway 1 of zone a"""
@@ -74,13 +75,15 @@ def sim(  # noqa: PLR0913  # each is an option
     hosts: Annotated[
         int | None, typer.Option(min=1, help="Keep only so many hosts of the plan.")
     ] = None,
+    app: Annotated[
+        bool | None, typer.Option(help="With or without an app server that acts; else as drawn.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="How many processes.")] = 1,
     file: Annotated[
         Path | None, typer.Option("--json", help="Write what came out into this file.")
     ] = None,
 ) -> None:
     """Break simulated clusters, and say whether every promise held."""
-    from presence_actors.sim.availability import tally_lines
     from presence_actors.sim.swarm import Options, draw_plan
 
     if swarm and scenario != "swarm":
@@ -96,6 +99,7 @@ def sim(  # noqa: PLR0913  # each is an option
         people=people,
         gateways=gateways,
         hosts=hosts,
+        app=app,
     )
     chosen = _chosen(seeds, first_seed, seed, seeds_from)
     # Before anything has run: not each seed has a cluster that can take what is asked for.
@@ -105,11 +109,28 @@ def sim(  # noqa: PLR0913  # each is an option
         raise UsageError("--trace without --seed", remedy="say which seed to trace")
     if trace:
         _print_trace(chosen[0], options)
+    _require_writable(file)
     summary = _run_all(chosen, options, jobs)
+    _report(summary, options, file=file, shrinks=shrink)
+
+
+def _require_writable(file: Path | None) -> None:
+    """Before anything has run: hours later it would be a pity."""
+    if file is None:
+        return
+    try:
+        file.touch()
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error}") from error
+
+
+def _report(summary: Summary, options: Options, *, file: Path | None, shrinks: bool) -> None:
+    from presence_actors.sim.availability import tally_lines
+
     if file is not None:
         file.write_text(json.dumps(summary.as_json(), indent=1) + "\n", encoding="utf-8")
     for verdict in summary.failed:
-        _print_failure(verdict, options, shrinks=shrink)
+        _print_failure(verdict, options, shrinks=shrinks)
     _out.print(str(summary))
     for line in tally_lines(summary.operations):
         _out.print(line)
@@ -247,6 +268,8 @@ def recipe(seed: int, options: Options) -> str:
         words.append(f"--gateways {options.gateways}")
     if options.hosts is not None:
         words.append(f"--hosts {options.hosts}")
+    if options.app is not None:
+        words.append("--app" if options.app else "--no-app")
     return " ".join(words)
 
 

@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from presence_actors.sim import cost_checks, end_checks, reader_checks, replica_checks
+from presence_actors.sim import act_checks, cost_checks, end_checks, reader_checks, replica_checks
+from presence_actors.sim.act_checks import ActMemory
 from presence_actors.sim.reader_checks import ReaderMemory
 from presence_actors.sim.replica_checks import ReplicaMemory
 from presence_actors.sim.scene import Scene
@@ -54,6 +55,7 @@ class Checkers:
     scene: Scene
     replicas: ReplicaMemory = field(default_factory=ReplicaMemory)
     readers: ReaderMemory = field(default_factory=ReaderMemory)
+    acts: ActMemory = field(default_factory=ActMemory)
     #: {invariant: how often it was looked at}.
     looked: dict[str, int] = field(default_factory=dict)
 
@@ -81,10 +83,20 @@ class Checkers:
                 *((name, partial(check, scene, replicas)) for name, check in at_replicas),
                 *((name, partial(check, scene, readers)) for name, check in at_readers),
                 ("I14", partial(cost_checks.i14_ends_are_forgotten, scene)),
+                *self._of_acts(),
             ]
         )
         reader_checks.note_news(scene, readers)
         return found
+
+    def _of_acts(self) -> Iterator[tuple[str, Callable[[], Iterator[str]]]]:
+        scene = self.scene
+        if scene.plan.app is not None:
+            spared = act_checks.i7_whoever_comes_after_a_kick_is_spared
+            yield "I7", partial(spared, scene, self.acts)
+            yield "I7", partial(act_checks.i7_who_posts_is_there, scene, self.readers)
+            yield "I8", partial(act_checks.i8_who_posts_no_more_is_gone, scene)
+            yield "webhooks", partial(act_checks.webhooks_tell_what_is_so, scene)
 
     def end(self) -> Violation | None:
         """The first promise that is broken after the healed core has had its time."""
@@ -101,6 +113,10 @@ class Checkers:
             ("I14", cost_checks.i14_nothing_is_kept_for_who_is_gone),
         ]
         at_end = [(name, partial(check, self.scene)) for name, check in checks]
+        if self.scene.plan.app is not None:
+            at_end.append(("I5", partial(act_checks.i5_who_was_kicked_is_gone, self.scene)))
+            truth = act_checks.webhooks_end_with_the_truth
+            at_end.append(("webhooks", partial(truth, self.scene)))
         meter = self.scene.world.network.meter
         if meter is not None:
             at_end.append(("I17", partial(cost_checks.i17_a_repair_costs_what_differs, meter)))

@@ -29,7 +29,7 @@ from presence_actors.sim.replica_checks import canonical, cut_ms, difference
 from presence_actors.sim.scene import Scene
 from presence_actors.sim.workload import ROOMS
 
-__all__ = ["differences"]
+__all__ = ["differences", "is_elsewhere", "last_death_ms"]
 
 _Key = tuple[str, str, str]
 
@@ -120,10 +120,10 @@ def i4_nothing_acknowledged_is_lost(scene: Scene) -> Iterator[str]:
     yield from _choices_amiss(scene)
 
 
-def _choices_amiss(scene: Scene) -> Iterator[str]:
-    """A choice is acknowledged by one replica, which may have died before it told the others."""
+def last_death_ms(scene: Scene) -> int:
+    """When a worker died last, or lived twice; -1 if none has."""
     dies = (FaultKind.CRASH, FaultKind.ROLLING, FaultKind.ZOMBIE)
-    died_ms = max(
+    return max(
         (
             scene.now_ms if injected.ended_ms is None else injected.ended_ms
             for injected in scene.nemesis.injected
@@ -131,6 +131,11 @@ def _choices_amiss(scene: Scene) -> Iterator[str]:
         ),
         default=-1,
     )
+
+
+def _choices_amiss(scene: Scene) -> Iterator[str]:
+    """A choice is acknowledged by one replica, which may have died before it told the others."""
+    died_ms = last_death_ms(scene)
     users = {life.persona.user: None for life in scene.history.lives}
     for user in users if not (scene.plan.dead or scene.plan.lost) else ():
         last = settled_choice(scene, user)
@@ -160,7 +165,7 @@ def _leftovers(scene: Scene, *, goodbye: bool) -> Iterator[str]:
         for name, replica in group:
             for row in replica.maps()[PRESENCE].live_rows():
                 life = by_session.get(row.key[2])
-                if not scene.is_core_row(row) or (life is not None and _is_elsewhere(scene, life)):
+                if not scene.is_core_row(row) or (life is not None and is_elsewhere(scene, life)):
                     continue
                 if life is None or row.key not in _keys(life):
                     said = life is not None and life.gone is not Gone.VANISHED
@@ -193,7 +198,7 @@ def _rooms_amiss(scene: Scene, watcher: Life, hidden: dict[str, None]) -> Iterat
         elsewhere = {
             entry_ref((f"default/{room}", life.persona.user, str(life.session)))
             for life in scene.history.lives
-            if _is_elsewhere(scene, life)
+            if is_elsewhere(scene, life)
         }
         for ref, life in expected.items():
             if ref not in shown:
@@ -215,7 +220,7 @@ def _statuses_amiss(scene: Scene, watcher: Life, hidden: dict[str, None]) -> Ite
         there.setdefault(life.persona.user, []).append(life)
     for user in watcher.persona.watches:
         frame = watcher.client.machine.statuses.get(user)
-        elsewhere = any(_is_elsewhere(scene, life) for life in scene.history.of_user(user))
+        elsewhere = any(is_elsewhere(scene, life) for life in scene.history.of_user(user))
         if frame is None:
             yield f"{watcher.name} knows nothing of {user}"
         elif user in hidden:
@@ -270,7 +275,7 @@ def _standing(scene: Scene) -> list[Life]:
     ]
 
 
-def _is_elsewhere(scene: Scene, life: Life) -> bool:
+def is_elsewhere(scene: Scene, life: Life) -> bool:
     """Whether the core cannot know how a device is: its gateway is not of the core."""
     gateway = scene.gateway_of(life)
     return gateway is not None and is_gateway(gateway) and gateway not in scene.plan.core

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from presence_actors.core.acts import Act
 from presence_actors.core.effects import InterruptionHappened, WelcomeHappened
 from presence_actors.core.ids import RequestId
 from presence_actors.core.session import Phase
@@ -18,7 +19,7 @@ from presence_actors.core.vocabulary import ClientMessage, Err, Intent
 from presence_actors.sim.plan import Persona
 from presence_actors.sim.world import Client
 
-__all__ = ["Gone", "History", "Life", "Op", "Outcome"]
+__all__ = ["Asked", "Gone", "History", "Kicked", "Life", "Op", "Outcome"]
 
 _LINES_MAX: Final = 20_000
 
@@ -44,14 +45,20 @@ class Gone(enum.StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Op:
-    """Something that a device asked for."""
+class Asked:
+    """Something that somebody asked for: a device, or an app server over HTTP."""
 
-    message: ClientMessage
+    message: ClientMessage | Act
     request: RequestId
     invoked_ms: int
     answered_ms: int | None = None
     outcome: Outcome = Outcome.INFO
+
+
+@dataclass(slots=True, eq=False)
+class Op(Asked):
+    """Something that a device asked for."""
+
     #: How long the answer took. What is above was seen when somebody looked.
     took_ms: int | None = None
     #: Whether the device had no connection meanwhile.
@@ -76,7 +83,7 @@ class Life:
     lost_ms: int | None = None
     ops: list[Op] = field(default_factory=list)
     #: Those by which its user chose what is shown.
-    choices: list[Op] = field(default_factory=list)
+    choices: list[Asked] = field(default_factory=list)
     #: What of `client.told` was taken in.
     read: int = 0
     _open: list[Op] = field(default_factory=list)
@@ -171,6 +178,25 @@ class Life:
         self._open = waiting
 
 
+@dataclass(frozen=True, slots=True)
+class Kicked:
+    """Somebody was to be kicked."""
+
+    user: str
+    asked: Asked
+    #: (device, session) of those who were there and are meant.
+    sessions: frozenset[tuple[int, str]]
+    #: The only device that is meant; None for all.
+    only: int | None
+
+    def may_mean(self, life: Life, *, margin_ms: int) -> bool:
+        """Whether the device may be hit: it came before, or so soon after that clocks decide."""
+        if life.persona.user != self.user or self.only not in (None, life.number):
+            return False
+        done_ms = self.asked.answered_ms
+        return done_ms is None or life.began_ms <= done_ms + margin_ms
+
+
 class History:
     """Everything that happened, for checkers; and the time line, for people."""
 
@@ -178,6 +204,9 @@ class History:
         #: All devices that ever came, in order.
         self.lives: list[Life] = []
         self._by_user: dict[str, list[Life]] = {}
+        #: What app servers chose for users, and whom they kicked.
+        self._choices: dict[str, list[Asked]] = {}
+        self.kicks: list[Kicked] = []
         #: The time line; the oldest lines of a very long run are gone.
         self.lines: deque[str] = deque(maxlen=_LINES_MAX)
 
@@ -190,9 +219,25 @@ class History:
         """All devices of a user."""
         return self._by_user.get(user, [])
 
-    def choices_of(self, user: str) -> list[Op]:
-        """All that a user chose, in the order of asking."""
+    def add_choice(self, user: str, asked: Asked) -> None:
+        """An app server chooses for a user what is shown."""
+        self._choices.setdefault(user, []).append(asked)
+
+    def add_kick(self, user: str, asked: Asked, one: tuple[int, str] | None) -> None:
+        """An app server wants a user gone, or only this session of this device."""
+        names = frozenset(
+            (life.number, life.session)
+            for life in self.of_user(user)
+            if life.is_up
+            and life.session is not None
+            and one in (None, (life.number, life.session))
+        )
+        self.kicks.append(Kicked(user, asked, names, None if one is None else one[0]))
+
+    def choices_of(self, user: str) -> list[Asked]:
+        """All that was chosen for a user, in the order of asking."""
         found = [op for life in self.of_user(user) for op in life.choices]
+        found += self._choices.get(user, ())
         found.sort(key=lambda op: op.invoked_ms)
         return found
 

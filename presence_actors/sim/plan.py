@@ -20,6 +20,7 @@ __all__ = [
     "MATRIX",
     "PLAN_VERSION",
     "QUIET_MARGIN_MS",
+    "AppServer",
     "Fault",
     "FaultKind",
     "Persona",
@@ -31,10 +32,11 @@ __all__ = [
 ]
 
 #: Grows whenever a seed begins to mean another plan.
-PLAN_VERSION: Final = 2
+PLAN_VERSION: Final = 3
 #: For what is done only now and then, and for what is on its way.
 QUIET_MARGIN_MS: Final = 6_000
 _PAIRS_NAMED: Final = 6
+_WEBHOOK: Final = "http://127.0.0.1:1/"
 
 
 class FaultKind(enum.StrEnum):
@@ -173,6 +175,24 @@ class Persona(msgspec.Struct, frozen=True, kw_only=True):
     pace_ms: int = 10_000
 
 
+class AppServer(msgspec.Struct, frozen=True, kw_only=True):
+    """An app server, and how it behaves."""
+
+    begins_ms: int
+    #: The mean time between two acts.
+    pace_ms: int
+    #: Whom it kicks and chooses for.
+    users: list[str]
+    #: How many devices without a socket there are, where, and with which lease.
+    meters: int
+    rooms: list[str]
+    lease_ms: int
+    #: How long a status lasts before it is told.
+    debounce_ms: int
+    #: (when, for how long, whether it takes notices and only its answers are lost).
+    outages: list[tuple[int, int, bool]] = []
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A whole run."""
 
@@ -187,19 +207,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     span_ms: int
     people: list[Persona]
     faults: list[Fault]
+    app: AppServer | None = None
     #: Who does not return: dead for good, or cut off from the core for good.
     dead: list[NodeName] = []
     lost: list[NodeName] = []
 
     def config(self) -> ClusterConfig:
         """The cluster of one zone."""
+        knobs, app = self.knobs, self.app
+        if app is not None:
+            knobs = msgspec.structs.replace(knobs, webhook_debounce_ms=app.debounce_ms)
         return ClusterConfig(
             zone=self.zones[0],
             workers=self.workers,
             gateways=self.gateways,
             shards=self.shards,
             replicas=self.replicas,
-            knobs=self.knobs,
+            webhook="" if app is None else _WEBHOOK,
+            knobs=knobs,
         ).check()
 
     @cached_property

@@ -6,10 +6,11 @@ from random import Random
 from typing import Final
 
 from presence_actors.core.ids import NodeName, zone_of
-from presence_actors.sim.plan import Persona, Plan, Temper, is_gateway
+from presence_actors.core.limits import CARRIED_LEASE_MS_MIN
+from presence_actors.sim.plan import AppServer, Persona, Plan, Temper, is_gateway
 from presence_actors.sim.workload import ROOMS
 
-__all__ = ["WARM_UP_MS", "draw_people"]
+__all__ = ["OUTAGE_MS_MAX", "WARM_UP_MS", "draw_app_server", "draw_people", "has_app_server"]
 
 #: Who is there from the start arrives within this, and faults begin after it.
 WARM_UP_MS: Final = 8_000
@@ -23,6 +24,36 @@ _BIG_ROOM: Final = "room:big"
 _CROWD: Final = 12
 _MEMBERS: Final = 24
 _FANS: Final = 12
+#: The last digits of seeds whose plan has an app server.
+_WITH_APP_SERVER: Final = (6, 7, 9)
+#: An app server is away for no longer, so a notice waits for no longer than twice that.
+OUTAGE_MS_MAX: Final = 12_000
+_MUTE: Final = 0.3
+
+
+def has_app_server(seed: int) -> bool:
+    """Three seeds of ten have one; none of those that had found something before there were any."""
+    return seed % 10 in _WITH_APP_SERVER
+
+
+def draw_app_server(plan: Plan) -> AppServer:
+    """From a source of its own, so that people and faults are the same with and without it."""
+    random = Random(f"{plan.seed}/app server")
+    outages: list[tuple[int, int, bool]] = []
+    at_ms = WARM_UP_MS
+    while (at_ms := at_ms + int(random.expovariate(1 / 60_000))) < plan.span_ms:
+        outages.append((at_ms, random.randrange(500, OUTAGE_MS_MAX), random.random() < _MUTE))
+        at_ms += OUTAGE_MS_MAX
+    return AppServer(
+        begins_ms=WARM_UP_MS,
+        pace_ms=random.choice([4_000, 10_000, 25_000]),
+        users=list(_USERS),
+        meters=random.choice([0, 1, 2]),
+        rooms=list(ROOMS),
+        lease_ms=random.randrange(CARRIED_LEASE_MS_MIN, 2 * CARRIED_LEASE_MS_MIN),
+        debounce_ms=random.randrange(200, 1_500),
+        outages=outages,
+    )
 
 
 def draw_people(plan: Plan, random: Random) -> list[Persona]:

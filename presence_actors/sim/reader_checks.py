@@ -21,14 +21,14 @@ from presence_actors.core.effects import (
 from presence_actors.core.topic_view import entry_ref
 from presence_actors.core.values import IntentStatus
 from presence_actors.core.vocabulary import Entry, Intent, StatusFrame, Unset, UserStatus
-from presence_actors.sim.history import Life, Op, Outcome
+from presence_actors.sim.history import Asked, Life, Outcome
 from presence_actors.sim.scene import Scene
 
-__all__ = ["ReaderMemory", "settled_choice"]
+__all__ = ["SHOWN", "SPREAD_MS", "ReaderMemory", "settled_choice", "was_invisible"]
 
 SHOWN: Final = (UserStatus.ONLINE, UserStatus.AWAY, UserStatus.DND)
 #: The way of a change, with a repetition or two.
-_SPREAD_MS: Final = 2_500
+SPREAD_MS: Final = 2_500
 #: Who has become invisible is not told of after this.
 _REVOKED_MS: Final = 5_000
 
@@ -149,7 +149,7 @@ def life_of(scene: Scene, memory: ReaderMemory, topic: str, entry: Entry) -> Lif
 
 
 def _may_leave(scene: Scene, life: Life, topic: str, since_ms: int) -> bool:
-    if scene.endable_ms(life) >= since_ms or _was_invisible(scene, life.persona.user, since_ms):
+    if scene.endable_ms(life) >= since_ms or was_invisible(scene, life.persona.user, since_ms):
         return True
     return any(
         isinstance(op.message, Unset)
@@ -160,13 +160,13 @@ def _may_leave(scene: Scene, life: Life, topic: str, since_ms: int) -> bool:
 
 
 def _may_be_offline(scene: Scene, frame: StatusFrame, since_ms: int) -> bool:
-    return _was_invisible(scene, frame.user, since_ms) or all(
+    return was_invisible(scene, frame.user, since_ms) or all(
         life.began_ms > since_ms or scene.endable_ms(life) >= since_ms
         for life in scene.history.of_user(frame.user)
     )
 
 
-def _was_invisible(scene: Scene, user: str, since_ms: int) -> bool:
+def was_invisible(scene: Scene, user: str, since_ms: int) -> bool:
     """Whether the user may have been invisible to somebody at some time since then."""
     choices = scene.history.choices_of(user)
     for place, op in enumerate(choices):
@@ -184,7 +184,7 @@ def i8_nobody_is_shown_long_after_going(scene: Scene, memory: ReaderMemory) -> I
     """No ghosts: leases, graces and the way of a change after going, in calm weather."""
     knobs = scene.plan.knobs
     del memory
-    least = _SPREAD_MS + knobs.unreachable_after_ms
+    least = SPREAD_MS + knobs.unreachable_after_ms
     if scene.calm_ms < least:
         return
     now = scene.now_ms
@@ -206,7 +206,7 @@ def _may_be_shown(scene: Scene, life: Life, now: int) -> bool:
     went = life.down_since_ms if life.down_since_ms is not None else life.gone_ms
     if went is None:
         return True
-    span = knobs.client_lease_ms + knobs.grace_connection_ms + _SPREAD_MS
+    span = knobs.client_lease_ms + knobs.grace_connection_ms + SPREAD_MS
     if scene.weather.calm_since_ms > went:
         # Its gateway may have gone, too, and that may not have been known.
         span = scene.plan.quiet_ms
@@ -247,7 +247,7 @@ def i13_who_has_not_caught_up_says_nobody_is_offline(
             continue
         gateway = scene.gateway_of(watcher)
         user = event.status.user
-        if gateway is None or _was_invisible(scene, user, -1):
+        if gateway is None or was_invisible(scene, user, -1):
             continue
         source = scene.unready_source(gateway, f"default/user:{user}", at_ms)
         if source is not None:
@@ -277,11 +277,11 @@ def _invisible_since_ms(scene: Scene, user: str) -> int | None:
     choice = None if last is None else last.message
     if last is None or not isinstance(choice, Intent) or choice.status != IntentStatus.INVISIBLE:
         return None
-    ends = choice.until is not None and choice.until <= scene.world.now.wall + _SPREAD_MS
+    ends = choice.until is not None and choice.until <= scene.world.now.wall + SPREAD_MS
     return None if ends else last.answered_ms
 
 
-def settled_choice(scene: Scene, user: str) -> Op | None:
+def settled_choice(scene: Scene, user: str) -> Asked | None:
     """What a user chose last, if it was acknowledged and certainly came last."""
     choices = scene.history.choices_of(user)
     if not choices or choices[-1].outcome is not Outcome.OK:
@@ -307,7 +307,7 @@ def i16_operations_are_answered_in_time(scene: Scene, memory: ReaderMemory) -> I
     """In calm weather nobody who is connected waits for an answer."""
     del memory
     knobs, now = scene.plan.knobs, scene.now_ms
-    least = knobs.unreachable_after_ms + 2 * knobs.resend_ms + _SPREAD_MS
+    least = knobs.unreachable_after_ms + 2 * knobs.resend_ms + SPREAD_MS
     if scene.calm_ms < least:
         return
     # Who is at a gateway that is cut off from the core for good may wait.

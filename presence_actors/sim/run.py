@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from presence_actors.errors import InvariantBroken
+from presence_actors.sim.app_servers import AppServers
 from presence_actors.sim.availability import Availability, Tallies
 from presence_actors.sim.checkers import COLUMNS, Checkers, Violation
 from presence_actors.sim.history import History
@@ -80,7 +81,8 @@ class Run:
         self.history = History()
         self.nemesis = Nemesis(self.world, self._say)
         self.workload = Workload(self.world, plan, self.history)
-        self.scene = Scene(plan, self.world, self.history, self.nemesis)
+        self.app = AppServers(self.world, plan, self.history)
+        self.scene = Scene(plan, self.world, self.history, self.nemesis, self.app)
         self.checkers = Checkers(self.scene)
         self.availability = Availability(self.scene)
 
@@ -101,6 +103,7 @@ class Run:
 
     def _phases(self) -> Violation | None:
         self.workload.begin()
+        self.app.begin()
         self.nemesis.schedule(self.plan.faults)
         violation = self._until(self.plan.span_ms)
         if violation is None:
@@ -143,6 +146,7 @@ class Run:
         world.network.impair(rest, [*pairs, *((other, one) for one, other in pairs)])
         world.relink(*plan.core)
         self.workload.be_quiet()
+        self.app.be_quiet()
         self.scene.healed_ms = world.elapsed_ms
         words = f"; dead: {', '.join(plan.dead)}" if plan.dead else ""
         words += f"; cut off: {', '.join(plan.lost)}" if plan.lost else ""

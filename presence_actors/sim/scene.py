@@ -18,6 +18,7 @@ from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, name_of
 from presence_actors.core.placement import shard_of
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.worker import WorkerMachine
+from presence_actors.sim.app_servers import AppServers
 from presence_actors.sim.history import History, Life
 from presence_actors.sim.nemesis import Nemesis
 from presence_actors.sim.plan import FaultKind, Plan, is_gateway, is_worker
@@ -29,6 +30,8 @@ __all__ = ["Scene", "Weather"]
 _SETTLES_MS: Final = 1_500
 #: In calm weather everybody has heard of a change after this.
 _HEARD_MS: Final = 3_000
+#: Between what an act was judged by, and the answer.
+_ACT_MS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Scene:
     world: World
     history: History
     nemesis: Nemesis
+    app: AppServers
     weather: Weather = field(default_factory=Weather)
     #: When the healed core began to be on its own; None before.
     healed_ms: int | None = None
@@ -164,6 +168,7 @@ class Scene:
         now = self.now_ms
         self.steps += 1
         self.history.settle(now)
+        self.app.settle(now)
         well = self._all_well()
         if self.nemesis.active or not well:
             if self.calm_ms > self.plan.quiet_ms // 4:
@@ -198,9 +203,18 @@ class Scene:
 
     def endable_ms(self, life: Life) -> int:
         """When the end of a device was lawful last; -1 if it never was."""
-        if life.gone_ms is not None:
+        if life.gone_ms is not None or self.may_be_kicked(life):
             return self.now_ms
         return self._endable_ms.get(life.number, -1)
+
+    def may_be_kicked(self, life: Life) -> bool:
+        """Whether a kick may mean a device as it is now: its session began before that was done.
+
+        Where gateways have had wrong clocks nobody can tell which was first.
+        """
+        wrong = any(map(self.has_wrong_clock, filter(is_gateway, self.plan.hosts)))
+        margin_ms = self.plan.span_ms if wrong else _ACT_MS + 2 * self.plan.knobs.drift_ms_max
+        return any(kick.may_mean(life, margin_ms=margin_ms) for kick in self.history.kicks)
 
     def _all_well(self) -> bool:
         expected = self.plan.hosts if self.healed_ms is None else self.plan.core

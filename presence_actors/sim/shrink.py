@@ -35,6 +35,8 @@ def shrink(
             return False  # Too small for what it is asked to do.
         return found is not None and found.invariant == invariant
 
+    if options.app is not False and fails(replace(options, app=False)):
+        options = replace(options, app=False)
     options = _with_fewer_faults(verdict, options, fails)
     options = _with_fewer_people(verdict, options, fails)
     return _with_fewer_hosts(verdict, options, fails)

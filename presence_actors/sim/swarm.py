@@ -17,7 +17,7 @@ from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeName
 from presence_actors.errors import UsageError
 from presence_actors.sim.plan import Fault, FaultKind, Persona, Plan, is_gateway, is_worker
-from presence_actors.sim.population import WARM_UP_MS, draw_people
+from presence_actors.sim.population import WARM_UP_MS, draw_app_server, draw_people, has_app_server
 from presence_actors.sim.topologies import TOPOLOGIES, cut_pairs
 
 __all__ = ["SCENARIOS", "SPAN_MS", "Options", "draw_plan"]
@@ -62,6 +62,8 @@ class Options:
     gateways: int | None = None
     #: How many of the drawn hosts to keep; None for all.
     hosts: int | None = None
+    #: Whether there is an app server; None as drawn.
+    app: bool | None = None
 
 
 def draw_plan(seed: int, options: Options = Options()) -> Plan:
@@ -98,6 +100,8 @@ def draw_plan(seed: int, options: Options = Options()) -> Plan:
     dead, lost = _losses(plan, random) if faults else ([], [])
     if options.faults is not None:
         faults = [faults[number] for number in options.faults if number < len(faults)]
+    if has_app_server(seed) if options.app is None else options.app:
+        plan = msgspec.structs.replace(plan, app=draw_app_server(plan))
     people = plan.people if options.people is None else plan.people[: options.people]
     plan = msgspec.structs.replace(plan, faults=faults, people=people, dead=dead, lost=lost)
     if options.hosts is not None:

@@ -13,13 +13,24 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 from itertools import count, product
 from random import Random
 from typing import Final
 
 from presence_actors.config import ClusterConfig
-from presence_actors.core.effects import Acted, Answer, CloseClient, Deliver, GatewayEffect, Send
+from presence_actors.core.acts import Act
+from presence_actors.core.effects import (
+    Acted,
+    Answer,
+    CloseClient,
+    Deliver,
+    GatewayEffect,
+    Notify,
+    Send,
+)
 from presence_actors.core.events import (
+    ActRequested,
     ClientConnected,
     ClientDisconnected,
     ClientRefused,
@@ -57,7 +68,8 @@ from presence_actors.core.worker import WorkerMachine
 from presence_actors.errors import RemoteProtocolError
 from presence_actors.sim.client import Client
 from presence_actors.sim.clocks import INSTANT_START, WallClocks
-from presence_actors.sim.network import Faults, Frame, Network
+from presence_actors.sim.cutting import Cutting
+from presence_actors.sim.network import Frame, Network
 from presence_actors.sim.process import Process, Zombies, new_machine
 from presence_actors.sim.trace import Trace
 from presence_actors.wire.native import decode_client, decode_server, encode_server
@@ -65,11 +77,14 @@ from presence_actors.wire.refusals import FrameRefused
 
 __all__ = ["Client", "World"]
 
+#: A worker has to tell this; how to answer it.
+Notified = Callable[[NodeName, Notify, Callable[[NoticeAnswered], None]], None]
+
 _LATENCY_MS: Final = 1
 _LOST: Final = 1006
 
 
-class World:
+class World(Cutting):
     """Everything there is.
 
     Args:
@@ -111,6 +126,8 @@ class World:
         self._serving: dict[ConnectionId, Process] = {}
         self.answers: dict[RequestId, Answer] = {}
         self.acted: dict[RequestId, Acted] = {}
+        #: Who is told what workers have to tell an app server, and answers; nobody by default.
+        self.notified: Notified | None = None
         self._requests = count(1)
         self.frames_carried = 0
         #: Events that machines have handled, those of clients among them.
@@ -293,6 +310,9 @@ class World:
             for sent in machine.handle(event, now):
                 if isinstance(sent, Send):  # Here everybody is dialled always.
                     self._carry_out(process, sent)
+                elif isinstance(sent, Notify) and self.notified is not None:
+                    self._trace.note(self.elapsed_ms, process.name, sent.id)
+                    self.notified(process.name, sent, partial(self._post, process))
         else:
             if isinstance(event, PeerLinked | NoticeAnswered):
                 raise TypeError(event)
@@ -350,32 +370,6 @@ class World:
                 self.acted[request] = effect
 
     # The network between processes.
-
-    def cut(self, left: list[NodeName], right: list[NodeName], *, one_way: bool = False) -> None:
-        """Nobody on the left hears anybody on the right, and (unless one-way) the reverse."""
-        for one in left:
-            for other in right:
-                self.network.cut(other, one)
-                if not one_way:
-                    self.network.cut(one, other)
-
-    def heal(self) -> None:
-        """Everybody hears everybody."""
-        self.network.heal()
-
-    def heal_between(
-        self, left: list[NodeName], right: list[NodeName], *, one_way: bool = False
-    ) -> None:
-        """Those on the left hear those on the right, and (unless one-way) the reverse."""
-        for one in left:
-            for other in right:
-                self.network.join(other, one)
-                if not one_way:
-                    self.network.join(one, other)
-
-    def set_faults(self, faults: Faults) -> None:
-        """What may happen to frames from now on."""
-        self.network.faults = faults
 
     def _send(self, sender: Process, to: NodeName, messages: list[PeerMessage]) -> None:
         self.frames_carried += 1
@@ -538,7 +532,15 @@ class World:
 
         self.at(Instant(self.instant + _LATENCY_MS), lambda: client.meet(arrive))
 
-    # Polling.
+    # App servers, and whoever polls.
+
+    def act(self, gateway: NodeName, act: Act) -> RequestId:
+        """Somebody wants something done over HTTP; the answer will be in `acted`."""
+        request = RequestId(next(self._requests))
+        self._trace.note(self.elapsed_ms, gateway, repr(act))
+        event = ActRequested(request, Namespace("default"), act)
+        self._post(self.processes[gateway], event)
+        return request
 
     def query(self, gateway: int, *, topics: list[str], users: list[str]) -> Answer | None:
         """What somebody who polls a gateway gets, within two virtual seconds."""

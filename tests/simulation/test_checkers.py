@@ -23,7 +23,7 @@ from presence_actors.sim.swarm import Options, draw_plan
 
 pytestmark = pytest.mark.simulation
 
-CALM = Options(scenario="calm", people=8)
+CALM = Options(scenario="calm", people=8, app=False)
 
 
 @pytest.fixture

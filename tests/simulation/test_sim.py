@@ -15,6 +15,7 @@ from presence_actors.core.holding import Holding
 from presence_actors.core.replica import ReplicaMachine
 from presence_actors.core.values import LeaveReason
 from presence_actors.sim.plan import MATRIX, Fault, FaultKind, Temper, matrix_rows
+from presence_actors.sim.population import has_app_server
 from presence_actors.sim.run import Outcome, Run, run_seed
 from presence_actors.sim.shrink import shrink
 from presence_actors.sim.swarm import SCENARIOS, Options, draw_plan
@@ -173,6 +174,25 @@ def test_a_cut_of_more_than_the_horizon_is_drawn_and_counts_as_long_isolation() 
     lost = msgspec.structs.replace(plan, lost=plan.hosts[-1:])
     assert "permanent loss, staged heal" in matrix_rows(lost, long)
     assert matrix_rows(lost, []) == []
+
+
+def test_an_app_server_changes_nothing_else_of_a_plan() -> None:
+    """It draws from a source of its own, and some seeds have one."""
+    for seed in range(40):
+        drawn = draw_plan(seed)
+        alone, beside = draw_plan(seed, Options(app=False)), draw_plan(seed, Options(app=True))
+        assert alone.app is None
+        assert beside.app is not None
+        assert msgspec.structs.replace(beside, app=None) == alone
+        assert drawn == (beside if has_app_server(seed) else alone)
+    assert 5 < sum(map(has_app_server, range(40))) < 35
+
+
+def test_seeds_of_before_there_were_app_servers_mean_the_runs_that_they_meant() -> None:
+    """Version 3 of plans differs from version 2 by the app server alone."""
+    before = [48, 2018, 2095, 2110, 2174, 6391, 2652, 2662, 43]
+    assert set(before) <= set(read_seeds(REGRESSIONS))
+    assert not any(map(has_app_server, before))
 
 
 def test_each_temper_is_drawn() -> None:

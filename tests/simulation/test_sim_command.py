@@ -78,6 +78,7 @@ def test_what_came_out_goes_into_a_file(tmp_path: Path) -> None:
         (["--for", "soon"], "--for"),
         (["--faults", "one"], "--faults"),
         (["--trace"], "--trace without --seed"),
+        (["--json", "no-such-folder/sim.json"], "cannot write no-such-folder/sim.json"),
         (["--seeds-from", "no-such-file"], "cannot read no-such-file"),
     ],
 )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from presence_actors.sim.history import Life
 from presence_actors.sim.meter import Meter
+from presence_actors.sim.plan import AppServer
 from presence_actors.sim.reader_checks import ReaderMemory, note_news, read_news
 from presence_actors.sim.run import Run
 from presence_actors.sim.scene import Scene
@@ -13,13 +16,14 @@ from presence_actors.sim.swarm import Options, draw_plan
 
 __all__ = ["CALM", "listen", "pass_time", "somebody", "spoken", "well_run"]
 
-CALM = Options(scenario="calm", people=8)
+CALM = Options(scenario="calm", people=8, app=False)
 _STEP_MS = 500
 
 
-def well_run() -> Run:
+def well_run(*, app: AppServer | None = None) -> Run:
     """Everybody has come, and nobody does anything more of their own accord."""
-    run = Run(draw_plan(2, CALM))
+    run = Run(msgspec.structs.replace(draw_plan(2, CALM), app=app))
+    run.app.begin()
     run.workload.begin()
     run.world.network.meter = Meter(frozenset(run.plan.core))
     for _ in range(40):
