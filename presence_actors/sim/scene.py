@@ -69,6 +69,7 @@ class Scene:
     steps: int = 0
     #: {(gateway, worker): when they heard each other last after having been parted}.
     _joined_ms: dict[tuple[NodeName, NodeName], int] = field(default_factory=dict)
+    _looked_ms: int = 0
     #: {(life of a worker, shard) that has not caught up}. Who has once does not fall back.
     _unready: dict[tuple[NodeId, int], None] = field(default_factory=dict)
     #: {life: when its end would have been lawful last}.
@@ -177,6 +178,7 @@ class Scene:
                 self.weather.calms.append((self.weather.calm_since_ms, now))
             self.weather.calm_since_ms = now
         self._note_parted(now)
+        self._looked_ms = now
         for life in self.history.lives:
             if life.gone_ms is not None:
                 continue
@@ -270,7 +272,8 @@ class Scene:
                     )
                 )
                 if parted:
-                    since = weather.parted_since_ms.setdefault(pair, now)
+                    # It may have begun as soon as when this was last looked at.
+                    since = weather.parted_since_ms.setdefault(pair, self._looked_ms)
                     self._joined_ms.pop(pair, None)
                     if now - since >= limit and is_gateway(one):
                         weather.doubted_ms[one] = now

@@ -78,3 +78,16 @@ def test_a_gateway_is_heard_everywhere_only_if_its_home_is() -> None:
     run.world.heal()
     _pass(run, 10_000)
     assert run.scene._is_heard_everywhere(gateway)
+
+
+def test_what_is_parted_may_have_been_so_since_the_last_look() -> None:
+    """A bound was over by 41 ms (seed 2743 of `presence sim`, plan version 2, 2026-11-24)."""
+    run = Run(draw_plan(2, Options(scenario="calm", people=4)))
+    run.workload.begin()
+    _pass(run, 10_000)
+    gateway = NodeName("a/g0")
+    (home,) = _homes(run, gateway)
+    looked_ms = run.world.elapsed_ms
+    run.world.cut([gateway], [home])
+    _pass(run, 500)
+    assert run.scene.weather.parted_since_ms[(gateway, home)] == looked_ms
