@@ -6,16 +6,36 @@ A gateway that is being emptied, or is empty, takes nobody in until it is told t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from presence_actors.core.ids import ConnectionId
 from presence_actors.core.instants import Instant
 
-__all__ = ["Draining"]
+__all__ = ["RETURN_STEP_MS", "Draining", "returns"]
 
 #: Those whose time comes within one step go together: one frame, encoded once.
 _STEP_MS: Final = 50
+#: The same for those who are told when to come back; within the step they spread by chance.
+RETURN_STEP_MS: Final = 50
+
+
+def returns(
+    connections: Sequence[ConnectionId], *, within_ms: int
+) -> Iterator[tuple[int, list[ConnectionId]]]:
+    """Who may come back after how many ms: evenly within this time, one step after the other.
+
+    >>> list(returns([ConnectionId(1), ConnectionId(2)], within_ms=RETURN_STEP_MS))
+    [(0, [1, 2])]
+    >>> list(returns([ConnectionId(1), ConnectionId(2)], within_ms=20 * RETURN_STEP_MS))
+    [(0, [1]), (500, [2])]
+    """
+    steps = max(1, within_ms // RETURN_STEP_MS)
+    groups: dict[int, list[ConnectionId]] = {}
+    for index, connection in enumerate(connections):
+        groups.setdefault(index * steps // len(connections), []).append(connection)
+    for step, group in groups.items():
+        yield step * RETURN_STEP_MS, group
 
 
 class Draining:

@@ -27,7 +27,7 @@ from presence_actors.core.broadcasting import Broadcasting
 from presence_actors.core.chance import Rng
 from presence_actors.core.choices import Choices, intent_trouble
 from presence_actors.core.cursors import read_cursor
-from presence_actors.core.draining import Draining
+from presence_actors.core.draining import RETURN_STEP_MS, Draining, returns
 from presence_actors.core.effects import CloseClient, Deliver, GatewayEffect, Send
 from presence_actors.core.events import (
     ActRequested,
@@ -64,6 +64,7 @@ from presence_actors.core.limits import (
     GUEST_LEASE_MS_MIN,
     META_BYTES_MAX,
     RESUME_MAX,
+    RETURNS_PER_SECOND,
     ROOMS_PER_SESSION_MAX,
     SUBSCRIPTIONS_PER_CONNECTION_MAX,
 )
@@ -734,9 +735,19 @@ class GatewayMachine:
         reason = self._draining.reason or ""
         others = [url for name, url in self._gateways.items() if name != name_of(self._node)]
         # Who is sent away one after the other need not wait to come back one after the other.
-        jitter_ms = 0 if self._draining.spread_ms else self._knobs.reconnect_jitter_ms
-        goaway = Goaway(reason=reason, jitter_ms=jitter_ms, gateways=others)
-        self._out.append(Deliver(connections, goaway))
+        within_ms = 0
+        if not self._draining.spread_ms:
+            knobs = self._knobs
+            within_ms = min(knobs.reconnect_jitter_ms, knobs.grace_connection_ms * 2 // 3)
+            if others:
+                # Few are taken in by the others as soon as they come.
+                within_ms = min(within_ms, len(connections) * 1_000 // RETURNS_PER_SECOND)
+        jitter_ms = min(within_ms, RETURN_STEP_MS)
+        for retry_in_ms, group in returns(connections, within_ms=within_ms):
+            goaway = Goaway(
+                reason=reason, retry_in_ms=retry_in_ms, jitter_ms=jitter_ms, gateways=others
+            )
+            self._out.append(Deliver(group, goaway))
         for connection_id in connections:
             self._close(connection_id, CloseCode.DRAIN, reason)
 

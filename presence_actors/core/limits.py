@@ -37,6 +37,7 @@ __all__ = [
     "QUERY_ENTRIES_MAX",
     "QUERY_TOPICS_MAX",
     "RESUME_MAX",
+    "RETURNS_PER_SECOND",
     "ROOMS_PER_SESSION_MAX",
     "SEGMENTS_UNACKNOWLEDGED_MAX",
     "SERVER_FRAME_BYTES_MAX",
@@ -74,6 +75,9 @@ ROOMS_PER_SESSION_MAX: Final = 100
 SUBSCRIPTIONS_PER_CONNECTION_MAX: Final = 2_000
 #: Resume attempts of one session: half of an epoch's 64 bits. Beyond: `bad_frame`.
 RESUME_MAX: Final = (1 << 31) - 1
+#: Clients of a gateway that ends which come to the others in a second. Beyond: they are told to
+#: come closer together, since their sessions' graces end.
+RETURNS_PER_SECOND: Final = 400
 #: How long a gateway believes in a silent guest at least: a stock Phoenix client beats every 30 s
 #: and cannot be told to do it more often. Beyond: close 4508.
 GUEST_LEASE_MS_MIN: Final = 60_000

@@ -13,7 +13,7 @@ Rules:
 * After a loss the next gateway is tried almost at once, and each known gateway once within the
   grace, so that nobody hears of the interruption. After that the waits grow. All waits are drawn
   at random up to their bound: clients that lost the same gateway must not return in one moment.
-* When the gateway sends its clients away (`goaway`, close 1012), they spread over a longer time.
+* Clients that are sent away (`goaway`, close 1012) come back when they are told, or spread.
 * Close codes 44xx are final; everything else is tried again. `retry_after_ms` is a least wait.
 * What was asked but not answered is said again; all of it is idempotent.
 """
@@ -374,9 +374,10 @@ class SessionMachine:
         quick_ms = max(1, min(_QUICK_MS_MAX, self._grace_ms // 10, self._grace_ms // (2 * count)))
         least_ms = (self._error.retry_after_ms or 0) if self._error is not None else 0
         if drained:
-            told_ms = None if self._goaway is None else self._goaway.jitter_ms
-            bound_ms = self._knobs.reconnect_jitter_ms if told_ms is None else told_ms
-            bound_ms = min(bound_ms, self._knobs.reconnect_jitter_ms, self._grace_ms * 2 // 3)
+            bound_ms = min(self._knobs.reconnect_jitter_ms, self._grace_ms * 2 // 3)
+            if self._goaway is not None:
+                least_ms = max(least_ms, self._goaway.retry_in_ms)
+                bound_ms = min(bound_ms, self._goaway.jitter_ms)
         else:
             doublings = max(0, min(failures - count + 1, 30))
             bound_ms = min(quick_ms << doublings, self._knobs.reconnect_ms_max)
@@ -384,8 +385,7 @@ class SessionMachine:
 
     def _give_up(self, now: Now, reason: str) -> list[SessionEffect]:
         """Close a connection from which nothing good comes any more, and arrange the next."""
-        close = CloseConnection(code=_GIVEN_UP, reason=reason)
-        return [close, *self._lose(now, reason)]
+        return [CloseConnection(code=_GIVEN_UP, reason=reason), *self._lose(now, reason)]
 
     def _end(self, code: int, reason: str) -> list[SessionEffect]:
         self._phase = Phase.ENDED

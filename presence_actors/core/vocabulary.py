@@ -390,10 +390,15 @@ class Pong(msgspec.Struct, frozen=True, tag="pong", kw_only=True, omit_defaults=
 
 
 class Goaway(msgspec.Struct, frozen=True, tag="goaway", kw_only=True, omit_defaults=True):
-    """This gateway will close the connection: go to another one."""
+    """This gateway will close the connection: go to another one.
+
+    After `retry_in_ms`, which is for this client and a few others, and a random time of up to
+    `jitter_ms`.
+    """
 
     reason: str
     in_ms: int = 0
+    retry_in_ms: int = 0
     jitter_ms: int = 0
     gateways: list[str] = []
 

@@ -159,6 +159,10 @@ NATIVE_SERVER: Final[dict[str, ServerMessage]] = {
     "view-complete": ViewFrame(scope="room:lobby", quality=Quality.COMPLETE),
     "pong": Pong(t=1_764_000_060_000, server_ms=WallMs(1_764_000_060_007)),
     "goaway": Goaway(
-        reason="restart", in_ms=500, jitter_ms=2_000, gateways=["ws://127.0.0.1:4001"]
+        reason="restart",
+        in_ms=500,
+        retry_in_ms=1_250,
+        jitter_ms=50,
+        gateways=["ws://127.0.0.1:4001"],
     ),
 }

@@ -24,6 +24,7 @@ export class Presence extends EventTarget {
   #beat = null
   #pong = null
   #jitter = 0
+  #least = 0
   #parts = new Map()
   #cursors = new Map()
   #ended = false
@@ -116,9 +117,9 @@ export class Presence extends EventTarget {
     }
     // Full jitter: everybody who lost the same gateway must not come back at the same moment.
     const span = Math.min(RETRY_MS_MAX, FIRST_RETRY_MS * 2 ** this.#attempts)
-    const delay = Math.random() * Math.max(span, this.#jitter) + 50
+    const delay = this.#least + Math.random() * Math.max(span, this.#jitter) + 50
     this.#attempts += 1
-    this.#jitter = 0
+    this.#jitter = this.#least = 0
     this.#fire("link", { state: "lost", retryMs: delay, reason: event.reason })
     this.#retry = setTimeout(() => this.#connect(), delay)
   }
@@ -153,6 +154,7 @@ export class Presence extends EventTarget {
         return this.#fire("view", frame)
       case "goaway":
         this.#jitter = frame.jitter_ms ?? 0
+        this.#least = frame.retry_in_ms ?? 0
         return
       case "err":
         this.#lastError = frame.message

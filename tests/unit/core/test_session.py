@@ -250,12 +250,13 @@ def test_a_gateway_that_welcomes_and_breaks_is_not_dialled_ever_faster() -> None
     assert interruption_ms(talk.happens(ConnectionLost(1011, "broke"))) == 500
 
 
-def test_a_drained_gateway_sends_its_clients_away_over_a_longer_time() -> None:
-    """`goaway` names the spread and other gateways; they are known from then on."""
+def test_a_gateway_that_ends_says_when_to_come_back_and_where() -> None:
+    """After a time of its own, and the spread; other gateways are known from then on."""
     talk = Talk("ws://a", chance=0.5)
     talk.stands()
-    assert talk.hears(Goaway(reason="drain", jitter_ms=8_000, gateways=["ws://b"])) == []
-    assert interruption_ms(talk.happens(ConnectionLost(1012, "drain"))) == 4_000
+    goaway = Goaway(reason="end", retry_in_ms=3_000, jitter_ms=8_000, gateways=["ws://b"])
+    assert talk.hears(goaway) == []
+    assert interruption_ms(talk.happens(ConnectionLost(1012, "drain"))) == 3_000 + 4_000
     assert talk.waits() == [OpenConnection("ws://b")]
 
 
