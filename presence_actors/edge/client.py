@@ -30,6 +30,7 @@ class Client:
         "lagging_since",
         "leaving",
         "pending",
+        "unheard",
     )
 
     def __init__(
@@ -58,6 +59,8 @@ class Client:
         self.deadline: asyncio.TimerHandle | None = None
         #: Whether it has not said who it is, and counts as such.
         self.pending = True
+        #: What it has said and was not heard yet, until it is its turn.
+        self.unheard: list[str | bytes] = []
         #: Whether the machine knows it.
         self.known = False
         #: Whether it is being closed: no frame in or out any more.

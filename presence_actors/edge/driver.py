@@ -11,6 +11,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final, assert_never
 
 import msgspec
@@ -54,7 +55,6 @@ from presence_actors.core.vocabulary import (
     ServerMessage,
     Sub,
 )
-from presence_actors.edge.admission import is_loopback
 from presence_actors.edge.asking import Asked
 from presence_actors.edge.client import Client
 from presence_actors.edge.conn import Adapter, Conn, Dialog
@@ -64,7 +64,9 @@ from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.machine import GatewayLike, GatewayState
 from presence_actors.edge.polls import Polls
 from presence_actors.edge.slots import RetrySlots
+from presence_actors.edge.strangers import Strangers
 from presence_actors.edge.tokens import TokenRefused, TokenVerifier
+from presence_actors.edge.turnstile import Turnstile
 from presence_actors.runtime.clock import Clock
 from presence_actors.runtime.host import MachineHost
 from presence_actors.wire.event_stream import mark_event
@@ -125,7 +127,9 @@ class GatewayDriver:
             name=name,
         )
         self._clients: dict[ConnectionId, Client] = {}
-        self._unauthenticated: Counter[str] = Counter()
+        #: Whoever comes or goes, one after the other, between those who stay.
+        self.turnstile = Turnstile(self.limits.arrivals_per_turn)
+        self._strangers = Strangers(self.turnstile, self._hear)
         #: Who comes in during a storm, and when the others come again.
         self.slots = RetrySlots(
             per_s=self.limits.admissions_per_s,
@@ -156,27 +160,29 @@ class GatewayDriver:
     @property
     def unauthenticated(self) -> int:
         """How many of them have not said `hello`."""
-        return self._unauthenticated.total()
+        return len(self._strangers)
 
     def inspect(self) -> GatewayState:
         """Where the machine stands."""
         return self._machine.inspect()
 
-    def refusal(self, address: str) -> str | None:
-        """Why no further connection of this address is taken now, or None."""
+    def refusal(self, address: str, *, waiting: int = 0) -> str | None:
+        """Why no further connection of this address is taken now, or None; so many wait."""
         if self.host.stopped:
             return "this gateway is stopping"
         if self._drained:
             return "this gateway is being emptied; connect to another one"
-        if len(self._clients) >= self.limits.connections_max:
+        if len(self._clients) + waiting >= self.limits.connections_max:
             return f"this gateway has {self.limits.connections_max} connections and takes no more"
-        if self._unauthenticated[
-            address
-        ] >= self.limits.unauthenticated_per_address_max and not is_loopback(address):
-            return "too many connections of this address have not said hello yet"
-        if self._unauthenticated.total() >= self.limits.unauthenticated_max:
-            return "too many connections have not said hello yet"
-        return None
+        return self._strangers.refusal(address, self.limits)
+
+    def reserve(self) -> int | None:
+        """For how many ms a stock client waits for its connection; None: it would be too long."""
+        now_ms = asyncio.get_running_loop().time() * 1_000
+        wait_ms = self.slots.reserve(now_ms, wait_ms_max=self.limits.upgrade_wait_ms_max)
+        if wait_ms != 0:
+            self.counts["turned_away" if wait_ms is None else "kept_waiting"] += 1
+        return wait_ms
 
     def opened(
         self, conn: Conn, *, adapter: Adapter, address: str, authorization: str | None = None
@@ -190,11 +196,9 @@ class GatewayDriver:
             authorization=authorization,
         )
         self._clients[client.id] = client
-        self._unauthenticated[address] += 1
+        self._strangers.note(client)
         self.counts["opened"] += 1
-        client.deadline = asyncio.get_running_loop().call_later(
-            self.limits.hello_ms / 1_000, self._hello_missed, client
-        )
+        self._strangers.expect(client, self.limits.hello_ms, self._hello_missed)
         return client.id
 
     def opened_dialog(
@@ -229,6 +233,14 @@ class GatewayDriver:
         if client is None or client.leaving:
             return
         self.counts["frames_in"] += 1
+        if client.known:
+            self._hear(client, frame)
+        else:
+            self._strangers.received(client, frame)
+
+    def _hear(self, client: Client, frame: str | bytes) -> None:
+        if client.leaving:
+            return
         try:
             if client.dialog is not None:
                 self._converse(client, client.dialog.receive(frame), came_in=True)
@@ -252,10 +264,12 @@ class GatewayDriver:
         if client is None:
             return
         self.counts["closed"] += 1
-        self._settled(client)
+        self._strangers.settle(client)
+        client.leaving = True
         if client.dialog is not None:
             client.dialog.closed()
-        self._report_gone(client, orderly=orderly)
+        if client.known:
+            self.turnstile.add(partial(self._report_gone, client, orderly=orderly))
 
     async def query(
         self, namespace: str, topics: list[str], users: list[UserId], asked: Asked = _PLAINLY
@@ -374,7 +388,7 @@ class GatewayDriver:
         self._part(client, _CLOSE_TOO_MANY, words)
 
     def _welcome(self, client: Client, identity: Identity, hello: Hello) -> None:
-        self._settled(client)
+        self._strangers.settle(client)
         client.known = True
         client.authorization = None
         self.counts["greeted"] += 1
@@ -407,7 +421,7 @@ class GatewayDriver:
         identity, client.identity = client.identity, None
         if identity is None:
             return
-        self._settled(client)
+        self._strangers.settle(client)
         client.known = True
         self.counts["greeted"] += 1
         self.host.post(
@@ -422,14 +436,9 @@ class GatewayDriver:
         )
 
     def _await_introduction(self, client: Client) -> None:
-        if client.deadline is not None:
-            client.deadline.cancel()
-        client.deadline = asyncio.get_running_loop().call_later(
-            self.limits.idle_ms / 1_000, self._idled, client
-        )
+        self._strangers.expect(client, self.limits.idle_ms, self._idled)
 
     def _idled(self, client: Client) -> None:
-        client.deadline = None
         self._part(client, _CLOSE_IDLE, f"nothing heard for {self.limits.idle_ms} ms")
 
     def _refuse(self, client: Client, refused: FrameRefused) -> None:
@@ -455,20 +464,8 @@ class GatewayDriver:
         self._part(client, code if code is not None else _CLOSE_BAD_FRAMES, err.message)
 
     def _hello_missed(self, client: Client) -> None:
-        client.deadline = None
         self.counts["hello_missed"] += 1
         self._part(client, _CLOSE_IDLE, f"no hello within {self.limits.hello_ms} ms")
-
-    def _settled(self, client: Client) -> None:
-        """It is none of those any more that have yet to say who they are. Idempotent."""
-        if client.deadline is not None:
-            client.deadline.cancel()
-            client.deadline = None
-        if client.pending:
-            client.pending = False
-            self._unauthenticated[client.address] -= 1
-            if self._unauthenticated[client.address] <= 0:
-                del self._unauthenticated[client.address]
 
     def _part(self, client: Client, code: int, reason: str, *, orderly: bool = False) -> None:
         """Close it, and tell the machine at once: a slow socket must not hold up what follows."""

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
+from presence_actors.core.limits import CLIENT_FRAME_BYTES_MAX
 from presence_actors.edge.request_head import is_whole, may_be_upgrade, read_upgrade
+from presence_actors.edge.turnstile import Turnstile
 from presence_actors.edge.upgrade import Admitted, Judge
 
 __all__ = ["FrontDoor"]
@@ -28,6 +30,7 @@ class FrontDoor:
         judges: Decides about the requests for sockets, by path.
         take_socket: Takes over a connection whose request, handed over with it, was admitted.
         http: Makes the protocol that serves everything else.
+        turnstile: Gives each request for a socket its turn.
         head_ms: How long the first request may take to come in.
     """
 
@@ -37,11 +40,13 @@ class FrontDoor:
         *,
         take_socket: TakeSocket,
         http: Callable[[], asyncio.Protocol],
+        turnstile: Turnstile,
         head_ms: int = _HEAD_MS,
     ) -> None:
         self.judges = judges
         self.take_socket = take_socket
         self.http = http
+        self.turnstile = turnstile
         self.head_ms = head_ms
         #: Connections whose first request has not come in yet.
         self.waiting: set[asyncio.Transport] = set()
@@ -59,11 +64,13 @@ class FrontDoor:
 class _Arrival(asyncio.Protocol):
     """A connection until it is known whose it is."""
 
-    __slots__ = ("_data", "_door", "_timer", "_transport")
+    __slots__ = ("_data", "_door", "_is_whole", "_timer", "_transport")
 
     def __init__(self, door: FrontDoor) -> None:
         self._door = door
         self._data = b""
+        #: Whether the head of a request for a socket is here, and waits for its turn.
+        self._is_whole = False
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -77,14 +84,34 @@ class _Arrival(asyncio.Protocol):
         """Look; hand over as soon as it is known to whom."""
         if self._transport is None:
             return
-        data = self._data + data if self._data else data
-        if not may_be_upgrade(data):
-            self._hand_to_http(data)
-        elif not is_whole(data):
-            self._data = data
-        elif (admitted := self._judged(data)) is None:
-            self._hand_to_http(data)
+        self._data = data = self._data + data if self._data else data
+        if self._is_whole:
+            # It cannot know yet whether it has a socket, and says something all the same.
+            if len(data) > CLIENT_FRAME_BYTES_MAX:
+                self._transport.abort()
+        elif not may_be_upgrade(data):
+            self._hand_to_http()
+        elif is_whole(data):
+            self._is_whole = True
+            self._stop_timer()
+            self._door.turnstile.add(self._decide)
+
+    def _decide(self) -> None:
+        if self._transport is None:
+            return
+        admitted = self._judged(self._data)
+        wait_ms = None if admitted is None else admitted.wait_ms()
+        if admitted is None or wait_ms is None:
+            self._hand_to_http()
+        elif wait_ms:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(wait_ms / 1_000, self._hand_over, admitted)
         else:
+            self._hand_over(admitted)
+
+    def _hand_over(self, admitted: Admitted) -> None:
+        if self._transport is not None:
+            data = self._data
             self._door.take_socket(self._let_go(), data, admitted)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -103,7 +130,8 @@ class _Arrival(asyncio.Protocol):
         judged = self._door.judges[request.path](request)
         return judged if isinstance(judged, Admitted) else None
 
-    def _hand_to_http(self, data: bytes) -> None:
+    def _hand_to_http(self) -> None:
+        data = self._data
         transport = self._let_go()
         protocol = self._door.http()
         transport.set_protocol(protocol)
@@ -114,7 +142,10 @@ class _Arrival(asyncio.Protocol):
         transport, self._transport = cast("asyncio.Transport", self._transport), None
         self._data = b""
         self._door.waiting.discard(transport)
+        self._stop_timer()
+        return transport
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return transport

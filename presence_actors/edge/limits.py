@@ -28,11 +28,19 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     #: Loopback is no one address: behind it are a proxy's clients, or a test's.
     unauthenticated_max: int = 10_000
     unauthenticated_per_address_max: int = 100
+    #: Connections that are accepted in one turn of the loop. Beyond: they wait in the kernel's
+    #: queue, while those who are connected have their turn.
+    accepts_per_turn: int = 8
+    #: Handshakes, first words and ends of connections in one turn. Beyond: in the next ones.
+    arrivals_per_turn: int = 8
     #: Clients that say `hello` in a second, and at once. Beyond: `rate_limited`, close 4529, and
     #: for each a moment of his own to come again, at the latest after so long.
     admissions_per_s: int = 2_000
     admissions_burst: int = 4_000
     retry_ms_max: int = 60_000
+    #: How long a stock client, which cannot be told so, waits for its socket instead; some give up
+    #: after 10 s. Beyond: HTTP 503.
+    upgrade_wait_ms_max: int = 8_000
     #: Connections in all. Beyond: HTTP 503. The server lowers it to what the process may open.
     connections_max: int = 100_000
     #: Queries of pollers that wait for an answer, and how long each waits. Beyond: HTTP 503.

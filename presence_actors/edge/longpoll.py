@@ -215,6 +215,11 @@ class LongPoll:
             await self._endpoint.hold_back()
             return _FORBIDDEN, None
         dialog, identity = met
+        wait_ms = self._driver.reserve()
+        if wait_ms is None:
+            await self._endpoint.hold_back()
+            return _BROKEN, None
+        await asyncio.sleep(wait_ms / 1_000)
         session = _Session()
         session.connection = self._driver.opened_dialog(
             session, dialog=dialog, identity=identity, address=address

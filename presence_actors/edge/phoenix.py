@@ -113,6 +113,7 @@ class PhoenixEndpoint:
                 conn, dialog=dialog, identity=identity, address=address
             ),
             says_goodbye=says_goodbye,
+            wait_ms=self._driver.reserve,
         )
 
     def meet(

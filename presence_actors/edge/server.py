@@ -17,6 +17,7 @@ from aiohttp import http_exceptions, web
 
 from presence_actors.config import SocketLibrary
 from presence_actors.core.vocabulary import ErrorCode
+from presence_actors.edge.accepting import Acceptor
 from presence_actors.edge.acts import ActsApi
 from presence_actors.edge.admission import (
     bearer,
@@ -38,6 +39,7 @@ from presence_actors.edge.picows_conn import PicowsSockets
 from presence_actors.edge.rest import RestApi, failure
 from presence_actors.edge.supabase import SupabaseApi, SupabaseDialect
 from presence_actors.edge.upgrade import (
+    TOO_MANY,
     Admitted,
     Judge,
     Refused,
@@ -130,7 +132,7 @@ class EdgeServer:
         }
         self._library = sockets
         self._runner: web.AppRunner | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: Acceptor | None = None
         self._door: FrontDoor | None = None
         self._sockets: PicowsSockets | None = None
 
@@ -168,9 +170,10 @@ class EdgeServer:
             shutdown_timeout=limits.close_ms / 1_000 + 1,
         )
         await self._runner.setup()
-        self._listening = await asyncio.get_running_loop().create_server(
-            self._protocol_factory(self._runner), sock=listener, backlog=_BACKLOG
+        self._listening = Acceptor(
+            listener, self._protocol_factory(self._runner), per_turn=limits.accepts_per_turn
         )
+        self._listening.start()
         self._driver.host.start()
         port: int = listener.getsockname()[1]
         _log.info("Listening host=%s port=%d", self._host, port)
@@ -197,7 +200,12 @@ class EdgeServer:
         if self._library is SocketLibrary.AIOHTTP:
             return http
         self._sockets = PicowsSockets(self._driver, ping_ms=self._ping_ms)
-        self._door = FrontDoor(self._judges, take_socket=self._sockets.take, http=http)
+        self._door = FrontDoor(
+            self._judges,
+            take_socket=self._sockets.take,
+            http=http,
+            turnstile=self._driver.turnstile,
+        )
         return self._door
 
     @web.middleware
@@ -216,7 +224,11 @@ class EdgeServer:
     async def _upgrade(self, judge: Judge, request: web.Request) -> web.StreamResponse:
         judged = judge(request)
         if isinstance(judged, Admitted):
-            return await serve_socket(request, self._driver, judged, ping_ms=self._ping_ms)
+            wait_ms = judged.wait_ms()
+            if wait_ms is not None:
+                await asyncio.sleep(wait_ms / 1_000)
+                return await serve_socket(request, self._driver, judged, ping_ms=self._ping_ms)
+            judged = TOO_MANY
         if judged.late:
             await self._phoenix.hold_back()
         headers = judged.headers
@@ -286,7 +298,9 @@ class EdgeServer:
                 f"this gateway speaks WebSocket version {_VERSION}, and not {version!r:.20}",
                 headers={"Upgrade": "websocket", "Sec-WebSocket-Version": _VERSION},
             )
-        full = self._driver.refusal(request.remote or "")
+        # Itself is one of those who wait.
+        waiting = 0 if self._door is None else max(0, len(self._door.waiting) - 1)
+        full = self._driver.refusal(request.remote or "", waiting=waiting)
         if full is not None:
             return Refused(_BUSY, ErrorCode.UNAVAILABLE, full)
         return None

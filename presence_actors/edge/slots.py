@@ -43,14 +43,37 @@ class RetrySlots:
 
     def take(self, now_ms: float) -> int:
         """Whether one more comes in: 0, or else after how many milliseconds it is to come again."""
-        if self._filled_at is not None:
-            gained = (now_ms - self._filled_at) * self._per_s / _MS_PER_S
-            self._tokens = min(self._burst, self._tokens + gained)
-        self._filled_at = now_ms
+        self._fill(now_ms)
         if self._tokens >= 1:
             self._tokens -= 1
             return 0
         return self.give(now_ms)
+
+    def reserve(self, now_ms: float, *, wait_ms_max: int) -> int | None:
+        """After how many milliseconds one comes in that waits here; None: that would be too long.
+
+        Its token is taken already, so whoever comes in the meantime stands behind it.
+
+        >>> slots = RetrySlots(per_s=10, burst=1, wait_ms_max=60_000)
+        >>> [slots.reserve(0, wait_ms_max=200) for _ in range(4)], slots.take(0), slots.take(300)
+        ([0, 100, 200, None], 300, 0)
+        """
+        self._fill(now_ms)
+        wait_ms = 0.0
+        if self._tokens < 1:
+            given = max(self._given, now_ms) + _MS_PER_S / self._per_s
+            wait_ms = given - now_ms
+            if wait_ms > wait_ms_max:
+                return None
+            self._given = given
+        self._tokens -= 1
+        return round(wait_ms)
+
+    def _fill(self, now_ms: float) -> None:
+        if self._filled_at is not None:
+            gained = (now_ms - self._filled_at) * self._per_s / _MS_PER_S
+            self._tokens = min(self._burst, self._tokens + gained)
+        self._filled_at = now_ms
 
     def give(self, now_ms: float) -> int:
         """A moment for one that does not come in, whatever the reason."""

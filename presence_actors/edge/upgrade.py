@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from multidict import CIMultiDictProxy, MultiMapping
 
 from presence_actors.core.ids import ConnectionId
+from presence_actors.core.vocabulary import ErrorCode
 from presence_actors.edge.conn import Conn
 
-__all__ = ["Admitted", "Judge", "Refused", "UpgradeRequest", "offered_protocols"]
+__all__ = ["TOO_MANY", "Admitted", "Judge", "Refused", "UpgradeRequest", "offered_protocols"]
 
 
 class UpgradeRequest(Protocol):
@@ -42,6 +43,8 @@ class Admitted(msgspec.Struct, frozen=True):
     opened: Callable[[Conn], ConnectionId]
     #: Whether a client that closes with this code and reason is gone for good.
     says_goodbye: Callable[[int, str], bool]
+    #: For how many ms it waits for its socket, since too many come; None: it gets none.
+    wait_ms: Callable[[], int | None] = lambda: 0
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -54,6 +57,9 @@ class Refused(msgspec.Struct, frozen=True):
     #: Whether the answer takes its time, because its client asks again at once.
     late: bool = False
 
+
+#: Of one that would wait for too long.
+TOO_MANY: Final = Refused(503, ErrorCode.UNAVAILABLE, "too many come at once", late=True)
 
 Judge = Callable[[UpgradeRequest], Admitted | Refused]
 

@@ -290,6 +290,7 @@ def test_a_large_fan_out_is_written_in_slices() -> None:
             verifier=TokenVerifier(None),
             send_peer=lambda _to, _messages: None,
             on_broken=lambda error: log.append(repr(error)),
+            limits=EdgeLimits(arrivals_per_turn=2_000),
         )
         adapter = NativeAdapter()
         connections = [greeted(driver, PaperConn([], "a"), adapter) for _ in range(5)]

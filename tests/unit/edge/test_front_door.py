@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from presence_actors.core.ids import ConnectionId
 from presence_actors.edge.front_door import FrontDoor
+from presence_actors.edge.turnstile import Turnstile
 from presence_actors.edge.upgrade import Admitted, Refused, UpgradeRequest
 from tests.unit.edge.test_request_head import HEAD
 
@@ -57,6 +58,7 @@ class House:
             {"/ws": self.judge},
             take_socket=lambda *taken: self.taken.append(taken),
             http=self.make_http,
+            turnstile=Turnstile(per_turn=2),
             head_ms=head_ms,
         )
 

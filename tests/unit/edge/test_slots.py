@@ -39,3 +39,19 @@ def test_moments_that_are_over_are_not_waited_for() -> None:
     for _ in range(50):
         slots.take(0)
     assert slots.give(100_000) == 100
+
+
+def test_a_storm_of_those_who_wait_here_comes_in_at_the_same_rate() -> None:
+    """Each has a moment of his own, and the token for it; nobody overtakes."""
+    slots = RetrySlots(per_s=1_000, burst=100, wait_ms_max=60_000)
+    waits = [slots.reserve(0, wait_ms_max=8_000) for _ in range(5_000)]
+    assert waits == [0] * 100 + list(range(1, 4_901))
+    assert slots.take(4_000) == 901
+    assert slots.take(4_901) == 0
+
+
+def test_whoever_would_wait_for_too_long_gets_no_place_and_takes_none() -> None:
+    """The next one who asks in time gets it."""
+    slots = RetrySlots(per_s=10, burst=1, wait_ms_max=60_000)
+    assert [slots.reserve(0, wait_ms_max=100) for _ in range(3)] == [0, 100, None]
+    assert slots.reserve(100, wait_ms_max=100) == 100
