@@ -383,10 +383,11 @@ class Bench:
             until = time.monotonic() + self.plan.slow_s
             while time.monotonic() < until:
                 clients("change", topic=ROOM, authors=10, frames=99, filler=3_000)
-            unsent = gateway.finish()
+            unsent, kernel = gateway.finish()
             counts = gateway("counts")
             self.add("held for one who reads nothing", unsent / 1_000, "kB", aims={"": Aim(128)})
             steps = sum(count for name, count in counts.items() if name.startswith("lag_"))
+            self.add("the same in the kernel", kernel / 1_000, "kB")
             self.add("steps of its ladder", steps, "")
 
     def slices(self) -> None:

@@ -7,9 +7,12 @@ never come to them.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import multiprocessing
 import random
 import signal
+import sys
+import termios
 import time
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -32,6 +35,7 @@ from presence_actors.core.ids import ConnectionId, NodeId, NodeName, UserId, min
 from presence_actors.core.messages import PeerMessage, Worker
 from presence_actors.core.vocabulary import Hello, Identity, Patch, Set
 from presence_actors.core.worker import WorkerMachine
+from presence_actors.edge.conn import Conn
 from presence_actors.edge.driver import GatewayDriver
 from presence_actors.edge.server import EdgeServer
 from presence_actors.edge.tokens import DEFAULT_NAMESPACE, TokenVerifier
@@ -104,14 +108,17 @@ class _Here:
             worst = max(worst, time.monotonic() - before)
         return worst * 1_000
 
-    async def watch_unsent(self, *, seconds: float) -> int:
-        """The most that waited for one client within the next seconds."""
-        worst, until = 0, time.monotonic() + seconds
+    async def watch_unsent(self, *, seconds: float) -> tuple[int, int]:
+        """The most that waited for one client within the next seconds: here, and in the kernel."""
+        worst, kernel, until = 0, 0, time.monotonic() + seconds
         while time.monotonic() < until:
             clients = self.driver._clients.values()  # noqa: SLF001  # nobody else wants to know
-            worst = max(worst, *(client.conn.unsent_bytes for client in clients))
+            for client in clients:
+                if client.conn.is_backed_up:
+                    worst = max(worst, client.conn.unsent_bytes)
+                    kernel = max(kernel, _unsent_in_kernel(client.conn))
             await asyncio.sleep(0.002)
-        return worst
+        return worst, kernel
 
     async def counts(self) -> dict[str, int]:
         """What happened at the edge, and on the ladder for slow readers."""
@@ -179,6 +186,13 @@ class _Here:
         _node, host = self._posts[to]
         received = MessagesReceived(sender, decode_frame(encode_frame(messages), peer=sender))
         asyncio.get_running_loop().call_soon(host.post, received)
+
+
+def _unsent_in_kernel(conn: Conn) -> int:
+    """What its socket holds that the other side has not acknowledged."""
+    wire: asyncio.Transport = conn._wire  # type: ignore[attr-defined]  # noqa: SLF001  # as above
+    answer = fcntl.ioctl(wire.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def _mint(name: NodeName) -> NodeId:

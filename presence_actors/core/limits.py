@@ -23,6 +23,7 @@ __all__ = [
     "GOSSIP_ROWS_MAX",
     "GUEST_LEASE_MS_MIN",
     "ID_CHARACTERS_MAX",
+    "LAG_BRIEF_MS",
     "LAG_MEMORY_MS",
     "LAG_MS_MAX",
     "LAG_STATE_MS",
@@ -121,10 +122,12 @@ LAG_MS_MAX: Final = 30_000
 #: How long after it has caught up a client counts as a slow one. Behind again within this: counts
 #: only, and behind with those: close 4513. Beyond: all is forgotten.
 LAG_MEMORY_MS: Final = 60_000
+#: A lag of less than this costs a snapshot, and nothing that is remembered.
+LAG_BRIEF_MS: Final = 1_000
 #: How often a slow client that knows no counts is shown a room whole, if it changed.
 LAG_STATE_MS: Final = 10_000
-#: Bytes that wait in one client's socket. Beyond: it is told nothing more but answers until it has
-#: read them, and if even those are too much: close 4513.
+#: Bytes of answers that wait for a client which is told nothing else until it has read all. Beyond:
+#: close 4513.
 UNSENT_BYTES_MAX: Final = 1024 * 1024
 #: What one client may say to others in a second, and at once: broadcasts and their bytes. Beyond:
 #: `rate_limited`, and nobody hears it.

@@ -14,6 +14,8 @@ How far it is behind with reading is seen by the driver.
 Stock clients know no counts. In their place they get the whole state of a room once in a while,
 from which they make the difference themselves. To be behind with a state is no reason to close: the
 next one waits until it is read.
+
+A lag of less than `LAG_BRIEF_MS` leads no further down: every reader stalls now and then.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from collections import Counter
 from presence_actors.core.ids import ConnectionId
 from presence_actors.core.instants import Instant
 from presence_actors.core.lease import LeaseTable
-from presence_actors.core.limits import LAG_MEMORY_MS, LAG_MS_MAX, LAG_STATE_MS
+from presence_actors.core.limits import LAG_BRIEF_MS, LAG_MEMORY_MS, LAG_MS_MAX, LAG_STATE_MS
 
 __all__ = ["LagStep", "Pacing"]
 
@@ -90,8 +92,12 @@ class Pacing:
         if end is None:
             return None
         self._held.release(connection)
+        behind_ms = now - (end - LAG_MS_MAX)
         again = connection in self._remembered
-        self._remembered.renew(connection, Instant(now + LAG_MEMORY_MS))
+        if behind_ms >= LAG_BRIEF_MS or connection in self._sparse:
+            self._remembered.renew(connection, Instant(now + LAG_MEMORY_MS))
+        else:
+            again = False
         if connection in self._sparse:
             if connection not in self._next_states:
                 self._next_states.renew(connection, now)
@@ -105,7 +111,7 @@ class Pacing:
             self._sparse[connection] = None
             self._next_states.renew(connection, Instant(now + LAG_STATE_MS))
         self.taken[step] += 1
-        return step, now - (end - LAG_MS_MAX)
+        return step, behind_ms
 
     def forget(self, connection: ConnectionId) -> None:
         """It is gone."""

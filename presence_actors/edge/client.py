@@ -23,11 +23,11 @@ class Client:
         "deadline",
         "dialog",
         "dirty",
+        "excused",
         "id",
         "identity",
         "known",
         "lagging",
-        "lagging_since",
         "leaving",
         "pending",
         "unheard",
@@ -65,9 +65,10 @@ class Client:
         self.known = False
         #: Whether it is being closed: no frame in or out any more.
         self.leaving = False
-        #: Whether the machine was told that it is behind with reading, and since when it is.
+        #: Whether the machine was told that it is behind with reading.
         self.lagging = False
-        self.lagging_since: float | None = None
+        #: While anything waits for it: the least that did since it was last shown all.
+        self.excused: int | None = None
         #: Whether something was gathered for it in this turn.
         self.dirty = False
 

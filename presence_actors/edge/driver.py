@@ -53,6 +53,7 @@ from presence_actors.core.vocabulary import (
     Identity,
     Ping,
     ServerMessage,
+    Snap,
     Sub,
 )
 from presence_actors.edge.asking import Asked
@@ -504,6 +505,9 @@ class GatewayDriver:
     def _deliver(self, effect: Deliver) -> None:
         """Encoded once for each protocol; the loop is paid for each delivery, so it is lean."""
         clients, encoded = self._clients, dict[Adapter, bytes]()
+        if isinstance(effect.message, Snap):
+            shown = (clients.get(connection) for connection in effect.connections)
+            self._laggards.excuse(shown, self.limits)
         last, data, binary = None, b"", False
         for connection in effect.connections:
             client = clients.get(connection)
@@ -518,7 +522,7 @@ class GatewayDriver:
                 if known is None:
                     known = encoded[adapter] = adapter.encode(effect.message)
                 data, binary, last = known, adapter.binary, adapter
-            if client.dirty or (client.lagging_since is None and not client.conn.is_backed_up):
+            if client.dirty or (client.excused is None and not client.conn.is_backed_up):
                 if not client.dirty:
                     self._flushes.add(client)
                 client.conn.write(data, binary=binary)
@@ -548,7 +552,7 @@ class GatewayDriver:
     def _gather(self, client: Client, data: bytes, *, binary: bool = False) -> None:
         if not client.dirty:
             # Asked once a turn: what one turn has to say may be more, a large room's snapshot, say.
-            waits = client.conn.is_backed_up or client.lagging_since is not None
+            waits = client.conn.is_backed_up or client.excused is not None
             if waits and self._laggards.is_too_slow(client, self.limits):
                 self.counts["too_slow"] += 1
                 self._part(client, _CLOSE_TOO_SLOW, "too slow to read")

@@ -1,9 +1,15 @@
-"""Which clients of a gateway are behind with reading, and which have caught up."""
+"""Which clients of a gateway are behind with reading, and which have caught up.
+
+What one turn has to say may be any size, a large room's snapshot, say, and to be still reading that
+is not to be behind. What counts is by how much more waits than the least that did since then: a
+client that reads as fast as news come never gets there, however large its snapshot was, and one
+that reads nothing gets there after so many bytes, however fast they come.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from presence_actors.core.events import ClientCaughtUp, ClientLagging
 from presence_actors.core.ids import ConnectionId
@@ -28,21 +34,27 @@ class Laggards:
     def is_too_slow(self, client: Client, limits: EdgeLimits) -> bool:
         """Whether it is so far behind that it must go; the machine is told that it is behind."""
         unsent = client.conn.unsent_bytes
-        if unsent <= min(limits.lag_bytes_max, limits.unsent_bytes_max):
-            client.lagging_since = None
+        if unsent == 0:
+            client.excused = None
             return False
-        now = asyncio.get_running_loop().time()
-        if client.lagging_since is None:
-            client.lagging_since = now
-        is_full = unsent > limits.unsent_bytes_max
+        if client.excused is None or unsent < client.excused:
+            client.excused = unsent
+        behind = unsent - client.excused
+        if behind <= min(limits.lag_bytes_max, limits.unsent_bytes_max):
+            return False
         if client.lagging or not client.known:
-            return is_full
-        if is_full or (now - client.lagging_since) * 1_000 >= limits.lag_ms:
-            client.lagging = True
-            self._lagging[client.id] = client
-            self._post(ClientLagging(client.id))
-            self._look_later(limits.lag_look_ms)
+            return behind > limits.unsent_bytes_max
+        client.lagging = True
+        self._lagging[client.id] = client
+        self._post(ClientLagging(client.id))
+        self._look_later(limits.lag_look_ms)
         return False
+
+    def excuse(self, clients: Iterable[Client | None], limits: EdgeLimits) -> None:
+        """These are shown something whole, of whatever size; but not ever more of it."""
+        for client in clients:
+            if client is not None and client.conn.unsent_bytes <= limits.unsent_bytes_max:
+                client.excused = None
 
     def stop(self) -> None:
         """Look no more."""
@@ -62,7 +74,7 @@ class Laggards:
                 del self._lagging[client.id]
             elif client.conn.unsent_bytes == 0:
                 del self._lagging[client.id]
-                client.lagging, client.lagging_since = False, None
+                client.lagging, client.excused = False, None
                 self._post(ClientCaughtUp(client.id))
         if self._lagging:
             self._look_later(after_ms)

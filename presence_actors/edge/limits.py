@@ -48,12 +48,11 @@ class EdgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     queries_max: int = 1_000
     long_polls_max: int = 10_000
     query_ms: int = 2_000
-    #: What one client may be behind with reading, and for how long, before it gets a snapshot in
-    #: place of what it misses; and how often we look whether it has caught up.
-    lag_bytes_max: int = 64 * 1024
-    lag_ms: int = 1_000
+    #: By how much what waits for one client may grow, before it gets a snapshot in place of what it
+    #: misses; and how often we look whether it has caught up.
+    lag_bytes_max: int = 32 * 1024
     lag_look_ms: int = 100
-    #: The same at once; and beyond it even without any news: close 4513.
+    #: The same of answers, which it gets meanwhile. Beyond: close 4513.
     unsent_bytes_max: int = UNSENT_BYTES_MAX
     #: How long a client has to answer the closing frame, and to read what was sent before it.
     #: Beyond: the socket is cut off.

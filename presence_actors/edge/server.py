@@ -64,8 +64,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: asyncio's default of 100 drops connections of a storm, which then come again after seconds.
 _BACKLOG: Final = 4_096
-#: Without it the kernel hides up to 3 MB of what a client is slow to read.
-_SEND_BUFFER_BYTES: Final = 256 * 1024
+#: Without it the kernel hides up to 3 MB of what a client is slow to read; with it, twice this.
+_SEND_BUFFER_BYTES: Final = 64 * 1024
 #: A peer that acknowledges nothing for this long is gone.
 _TCP_USER_TIMEOUT_MS: Final = 30_000
 _BUSY: Final = 503

@@ -434,7 +434,8 @@ def test_a_client_that_pings_and_reads_nothing_makes_nothing_wait(play: Play) ->
                 raw.send(100 * frame(FINAL | PING, b"x" * 125))
                 await asyncio.sleep(0.001)
                 worst = max(worst, conn.unsent_bytes)
-            assert worst < 200_000
+            # Of five millions; aiohttp waits for its reader only beyond a quarter of one.
+            assert worst < 300_000
             raw.vanish()
 
     play(story)

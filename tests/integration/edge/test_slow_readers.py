@@ -19,7 +19,7 @@ from tests.integration.small_cluster import SmallCluster
 pytestmark = [pytest.mark.sockets, pytest.mark.timeout(60)]
 
 #: So small that a reader which stalls is behind after a few frames.
-LIMITS = EdgeLimits(lag_bytes_max=8_000, lag_ms=200, lag_look_ms=20)
+LIMITS = EdgeLimits(lag_bytes_max=8_000, lag_look_ms=20)
 
 
 async def _connect(

@@ -18,7 +18,7 @@ from tests.integration.small_cluster import SmallCluster
 pytestmark = [pytest.mark.node, pytest.mark.sockets, pytest.mark.timeout(90)]
 
 #: So small that a reader which stalls is behind after a few frames.
-LIMITS = EdgeLimits(lag_bytes_max=8_000, lag_ms=200, lag_look_ms=20)
+LIMITS = EdgeLimits(lag_bytes_max=8_000, lag_look_ms=20)
 #: All that wire their handlers to a socket which can stand still.
 STOCK = (*PACKAGES, "realtime-2-99", "realtime-2-119")
 

@@ -10,7 +10,7 @@ from presence_actors.core.effects import Deliver, GatewayEffect
 from presence_actors.core.events import ClientCaughtUp, ClientLagging
 from presence_actors.core.ids import ConnectionId, NodeId, UserId
 from presence_actors.core.instants import WallMs
-from presence_actors.core.limits import ENTRIES_PER_PART_MAX, LAG_STATE_MS
+from presence_actors.core.limits import ENTRIES_PER_PART_MAX, LAG_BRIEF_MS, LAG_STATE_MS
 from presence_actors.core.messages import Reach
 from presence_actors.core.topic_view import entry_ref
 from presence_actors.core.values import EntryStatus
@@ -250,6 +250,7 @@ def test_who_is_shown_a_room_once_hears_of_no_change_until_it_is_shown_again() -
     stage.ticks()
     for _ in range(2):
         stage.happens(ClientLagging(guest))
+        stage.passes(LAG_BRIEF_MS)
         stage.happens(ClientCaughtUp(guest))
     assert isinstance(only(stage.ticks(), guest), Snap)
     came(stage, "bob")

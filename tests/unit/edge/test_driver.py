@@ -199,6 +199,8 @@ def test_a_client_is_judged_by_what_it_was_behind_before_this_turn() -> None:
         slow, quick = PaperConn(log, "slow"), PaperConn(log, "quick")
         slow.unsent_bytes, quick.unsent_bytes = 101, 100
         connections = [greeted(driver, conn, NativeAdapter()) for conn in (slow, quick)]
+        for connection in connections:
+            driver._clients[connection].excused = 0
         # Its machine was told, and tells it nothing that it need not.
         driver._clients[connections[0]].lagging = True
         machine.effects = [Deliver(connections, Ok(id=1)), Deliver(connections, Ok(id=2))]
@@ -252,6 +254,7 @@ def test_a_stock_client_that_is_behind_is_paced_and_not_closed() -> None:
         driver.received(connection, "hello")
         machine.effects = [Deliver([connection], Ok(id=1))]
         conn.unsent_bytes = 101
+        driver._clients[connection].excused = 0
         driver.drain("now")
         assert ClientLagging(connection) in machine.events
         conn.unsent_bytes = 0
