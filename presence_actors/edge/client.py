@@ -60,7 +60,7 @@ class Client:
         #: Whether it has not said who it is, and counts as such.
         self.pending = True
         #: What it has said and was not heard yet, until it is its turn.
-        self.unheard: list[str | bytes] = []
+        self.unheard: list[str | bytes] | None = None
         #: Whether the machine knows it.
         self.known = False
         #: Whether it is being closed: no frame in or out any more.

@@ -181,8 +181,8 @@ class GatewayDriver:
         """For how many ms a stock client waits for its connection; None: it would be too long."""
         now_ms = asyncio.get_running_loop().time() * 1_000
         wait_ms = self.slots.reserve(now_ms, wait_ms_max=self.limits.upgrade_wait_ms_max)
-        if wait_ms != 0:
-            self.counts["turned_away" if wait_ms is None else "kept_waiting"] += 1
+        if wait_ms:
+            self.counts["kept_waiting"] += 1
         return wait_ms
 
     def opened(

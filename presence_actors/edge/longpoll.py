@@ -217,6 +217,7 @@ class LongPoll:
         dialog, identity = met
         wait_ms = self._driver.reserve()
         if wait_ms is None:
+            self._driver.counts["turned_away"] += 1
             await self._endpoint.hold_back()
             return _BROKEN, None
         await asyncio.sleep(wait_ms / 1_000)

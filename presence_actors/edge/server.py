@@ -228,6 +228,7 @@ class EdgeServer:
             if wait_ms is not None:
                 await asyncio.sleep(wait_ms / 1_000)
                 return await serve_socket(request, self._driver, judged, ping_ms=self._ping_ms)
+            self._driver.counts["turned_away"] += 1
             judged = TOO_MANY
         if judged.late:
             await self._phoenix.hold_back()

@@ -78,8 +78,8 @@ class Strangers:
             self._turnstile.add(partial(self._hear_all, client))
 
     def _hear_all(self, client: Client) -> None:
-        frames, client.unheard = client.unheard, []
-        for frame in frames:
+        frames, client.unheard = client.unheard, None
+        for frame in frames or ():
             self._hear(client, frame)
 
     def _missed(self, client: Client, within_ms: int, missed: Callable[[Client], None]) -> None:

@@ -67,6 +67,18 @@ def test_whoever_reads_nothing_is_behind_after_so_many_bytes() -> None:
     play(story)
 
 
+def test_what_has_been_read_of_a_snapshot_is_no_room_for_news() -> None:
+    """What waits counts from the least that did, and not from the most."""
+
+    def story(reader: Reader) -> None:
+        reader.waits(5_000, 3_000, 3_100)
+        assert reader.told == []
+        reader.waits(3_101)
+        assert reader.told == [ClientLagging(reader.client.id)]
+
+    play(story)
+
+
 def test_even_the_answers_may_be_too_much() -> None:
     """The machine was told, and says nothing else."""
 

@@ -55,6 +55,20 @@ def test_many_go_through_in_order_two_in_a_turn() -> None:
     play(story)
 
 
+def test_what_comes_of_one_goes_behind_those_who_wait() -> None:
+    """Though it comes in their turn, in which there is still room."""
+
+    async def story(turnstile: Turnstile, gone: list[int]) -> None:
+        come(turnstile, gone, 0, 1)
+        turnstile.add(lambda: come(turnstile, gone, 4))
+        come(turnstile, gone, 2, 3)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert gone == [0, 1, 2, 3, 4]
+
+    play(story)
+
+
 def test_one_that_fails_does_not_stop_those_behind_it() -> None:
     """Its failure is the loop's to tell."""
 
