@@ -42,6 +42,7 @@ SecretFile = Annotated[
     Path | None, typer.Option(help="The secret of the links, mode 0600; the same in all zones.")
 ]
 
+Origin = Annotated[list[str] | None, typer.Option(help="A web origin that may connect; repeat.")]
 IoUring = Annotated[
     bool,
     typer.Option(
@@ -126,9 +127,7 @@ def up(  # noqa: PLR0913  # each is an option
     jwt_key_file: Annotated[
         Path | None, typer.Option(help="Key of the clients' tokens, 32 bytes or more, mode 0600.")
     ] = None,
-    origin: Annotated[
-        list[str] | None, typer.Option(help="A web origin that may connect; repeat.")
-    ] = None,
+    origin: Origin = None,
     reads_need_scope: ReadsNeedScope = False,
     sockets: Sockets = SocketLibrary.PICOWS,
     io_uring: IoUring = True,
