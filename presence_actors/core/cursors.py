@@ -21,7 +21,7 @@ import msgspec
 from crdt import Origin, VersionVector
 from crdt.errors import CrdtError
 from crdt.hlc import stamp_wall
-from presence_actors.core.ids import ShardId, name_of, started_wall, zone_of
+from presence_actors.core.ids import ShardId, is_newer, name_of, started_wall, zone_of
 from presence_actors.core.instants import WallMs
 from presence_actors.core.vocabulary import KeyRange
 
@@ -100,8 +100,15 @@ def lives_on(origin: Origin, vector: VersionVector) -> bool:
 
 
 def without_dead(vector: VersionVector, ours: VersionVector) -> VersionVector:
-    """A vector without lives that we have forgotten, since another life of the worker came."""
-    dead = [origin for origin, _ in vector.items() if origin not in ours and lives_on(origin, ours)]
+    """A vector without lives that we have forgotten, since a newer life of the worker came.
+
+    A life that is newer than any that we know is one that we have yet to hear of.
+    """
+    dead = [
+        origin
+        for origin in vector.origins()
+        if origin not in ours and any(is_newer(other, origin) for other in ours.origins())
+    ]
     return vector.without(dead) if dead else vector
 
 
@@ -110,7 +117,8 @@ def is_stale(cursor: VersionVector, ours: VersionVector, *, wall: WallMs, horizo
 
     It can for all that was written within the horizon, since ends are kept for longer. Of an
     origin that the cursor has never seen, nothing is older than the origin itself. What a cursor
-    says of zones that we have never heard of, we would wait for in vain.
+    says of zones that we have never heard of, or of origins from before the horizon that we do not
+    know, we would wait for in vain.
     """
     limit = wall - horizon_ms
     if not cursor:
@@ -118,7 +126,10 @@ def is_stale(cursor: VersionVector, ours: VersionVector, *, wall: WallMs, horizo
     if len(without_dead(cursor, ours)) < len(cursor):
         return True
     zones = {zone_of(origin) for origin, _ in ours.items()}
-    if any(zone_of(origin) not in zones for origin, _ in cursor.items()):
+    if any(
+        zone_of(origin) not in zones or (origin not in ours and stamp_wall(stamp) <= limit)
+        for origin, stamp in cursor.items()
+    ):
         return True
     return any(
         cursor[origin] < stamp and max(stamp_wall(cursor[origin]), started_wall(origin)) <= limit

@@ -145,3 +145,20 @@ def test_a_cursor_from_a_zone_that_was_never_heard_of_is_stale() -> None:
     for name, verdict in (("b/w0/01", True), ("a/w1/01", False)):
         cursor = ours.with_component(Origin(name), pack_stamp(9_950, 0))
         assert is_stale(cursor, ours, wall=WallMs(10_000), horizon_ms=1_000) is verdict
+
+
+def test_a_life_that_is_newer_than_all_we_know_is_not_forgotten_but_yet_to_be_heard_of() -> None:
+    """The old life may run on beside it, and only some may hear the new one (seed 2759)."""
+    ours = VersionVector({life("a/w0", 100): pack_stamp(9_990, 0)})
+    newer = ours.merge(VersionVector({life("a/w0", 9_900): pack_stamp(9_980, 0)}))
+    assert without_dead(newer, ours) == newer
+    assert not stale(newer, ours)
+
+
+def test_an_origin_from_before_the_horizon_that_is_not_known_here_is_waited_for_in_vain() -> None:
+    """Whatever became of it, nobody will tell us of it any more."""
+    ours = VersionVector({life("a/w0", 100): pack_stamp(9_990, 0)})
+    limit = 10_000 - 1_000
+    for wall, verdict in ((limit, True), (limit + 1, False)):
+        cursor = ours.with_component(life("a/w1", 100), pack_stamp(wall, 0))
+        assert is_stale(cursor, ours, wall=WallMs(10_000), horizon_ms=1_000) is verdict
