@@ -182,7 +182,7 @@ class ColumnarMap:
         origins = self.require_whole(delta.new, whole)
         uncounted = (*origins, *anew.origins())
         seen = self.vector.without(uncounted) if uncounted else self.vector
-        planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
+        planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept, once=bool(uncounted))
         leftovers = self._leftovers(planned, delta.new, origins, kept)
         if anew and len(planned.lost):
             leftovers = np.union1d(leftovers, self._outlived(planned, anew))
@@ -191,7 +191,7 @@ class ColumnarMap:
             dropped = self.entries.sorted_rows(leftovers.tolist()) if tell_replaced else None
             rows = self._with_keys_of(leftovers, planned, rows)
             self.entries.drop(leftovers)
-            planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept)
+            planned = plan(self.entries, rows, seen, ids_kept=self._ids_kept, once=True)
         changed, planned, new_count, replaced = carry_out(
             self.entries, planned, tell_replaced=tell_replaced
         )

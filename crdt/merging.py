@@ -55,8 +55,23 @@ def seen_of(vector: VersionVector, origins: Sequence[str]) -> NDArray[np.uint64]
     return np.array([vector[Origin(origin)] for origin in origins], dtype=np.uint64)
 
 
-def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: bool) -> Plan:
+def plan(
+    entries: Entries,
+    batch: PackedRows,
+    seen: VersionVector,
+    *,
+    ids_kept: bool,
+    once: bool = False,
+) -> Plan:
     """What of a batch is not covered by ``seen``, and of that what wins.
+
+    Args:
+        entries: What is held.
+        batch: What came.
+        seen: What does not count.
+        ids_kept: Whether full keys are.
+        once: Whether of rows of one key only the greatest counts, even of a known one: what loses
+            has consequences then.
 
     Raises:
         CrdtError: A stamp is zero, which names no write.
@@ -74,7 +89,8 @@ def plan(entries: Entries, batch: PackedRows, seen: VersionVector, *, ids_kept: 
             batch = batch.take(places)
     rows, stamps, epochs = entries.look_up(batch.keys)
     missing = np.flatnonzero(rows == 0)
-    if len(missing) > 1 and repeats(_at(batch.keys, missing)[:, 1].copy()):
+    suspects = batch.keys if once else _at(batch.keys, missing)
+    if len(suspects) > 1 and repeats(suspects[:, 1].copy()):
         _require_one_key_each(batch)
         kept = batch.greatest_places()
         places = kept if places is None else places.take(kept)

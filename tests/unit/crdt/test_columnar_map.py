@@ -169,6 +169,26 @@ def test_a_lower_row_in_place_of_a_dropped_one_keeps_its_known_key() -> None:
     assert sorted(presences.all_rows()) == sorted(rows)
 
 
+def test_of_a_row_that_comes_twice_in_a_replacement_only_the_greatest_counts() -> None:
+    """The lower one took the held one away, which the greater one would only have beaten.
+
+    Found by the machine of `tests/property/test_columnar_map.py`, 2026-11-24.
+    """
+    by_row, in_columns = new_map(), new_map()
+    held = delta_of(*(row_of(key, 20) for key in KEYS), new=20)
+    low, high = row_of(KEYS[3], 10), row_of(KEYS[3], 30, origin=B)
+    delta = Delta(NOTHING, NOTHING, Rows.of([low, high]), Stamp(0))
+    seen = VersionVector({A: Stamp(20)})
+    for presences in (by_row, in_columns):
+        presences.apply(held, wall_ms=NOW_MS)
+    changes = by_row.apply(delta, wall_ms=NOW_MS, anew=seen)
+    merged = in_columns.columns.apply(in_columns.pack(delta), wall_ms=NOW_MS, anew=seen)
+    assert list(changes.rows) == [high]
+    assert (len(merged), len(merged.lost), merged.dropped_count) == (1, 0, 0)
+    assert (list(changes.dropped), list(changes.lost)) == ([], [])
+    assert by_row.all_rows() == in_columns.all_rows()
+
+
 @pytest.mark.parametrize("size", [5, 30])
 def test_an_origin_comes_whole_in_parts(size: int) -> None:
     """Nothing is dropped before the last; what came before it stays, and what lost does not."""
