@@ -5,7 +5,9 @@ that lasts longer than `webhook_debounce_ms`. Who reconnects or flickers is not 
 
 Told is not a stream of events but the difference between two facts: what the user shows, and what
 app servers were told last. The latter is a record in the durable map, so every replica knows it and
-the duty can pass from one to the next. Its number grows with each notice.
+the duty can pass from one to the next. Its number grows with each notice, and is at least the time
+of the user's newest row in seconds: so it grows even if the record was lost with all replicas, and
+is the same at all who know the same.
 
 * One replica speaks: the smallest name of those that live, of our zone. The others watch, and
   remember for whom they would have spoken: that may have been said without its record having come
@@ -59,6 +61,7 @@ Key = tuple[str, str]
 #: The `session` part of the key of what was told.
 _TOLD_KEY = "told"
 _NOTHING = VersionVector()
+_MS_PER_SECOND = 1_000
 _CERTAIN = (UserStatus.ONLINE, UserStatus.AWAY, UserStatus.DND, UserStatus.OFFLINE)
 
 
@@ -255,13 +258,15 @@ class Notices:
         topic, user = key
         before, number = self._last_told(key)
         namespace = topic.partition("/")[0]
-        said = "\x00".join((topic, user, str(number + 1), status))
         newest = [
             stamp_wall(row.stamp)
             for source in self._store.maps
             for row in source.topic_rows(topic, beyond=_NOTHING)
             if row.key[2] != _TOLD_KEY
         ]
+        at = WallMs(max(newest, default=0))
+        number = max(number + 1, at // _MS_PER_SECOND)
+        said = "\x00".join((topic, user, str(number), status))
         return Notify(
             shard=self._shard,
             id=hashlib.blake2b(said.encode(), digest_size=16).hexdigest(),
@@ -269,8 +274,8 @@ class Notices:
             user=UserId(user),
             status=status,
             previous=before,
-            number=number + 1,
-            at=WallMs(max(newest, default=0)),
+            number=number,
+            at=at,
         )
 
     def _send(self, key: Key, flight: _Flight, now: Now) -> Notify:

@@ -147,8 +147,7 @@ def webhooks_end_with_the_truth(scene: Scene) -> Iterator[str]:
     app, settles_ms = scene.app, _settles_ms(scene)
     # What was said on the far side of a cut that nobody heals nobody can take back.
     alone = any(map(is_worker, scene.plan.lost))
-    # What was told last is a record like choices: it may die with whoever told it, or with all
-    # replicas of a shard, and numbers begin anew while the receiver holds greater ones.
+    # What was told last is a record like choices: it may die with whoever told it.
     if scene.plan.app is None or alone or not app.is_well or last_death_ms(scene) >= 0:
         return
     since_ms = scene.now_ms - settles_ms

@@ -115,13 +115,39 @@ def test_an_app_server_hears_once_of_who_comes_changes_and_goes() -> None:
     world.run(DEBOUNCE_MS + 200)
     alice.ask(Bye())
     world.run(5_000)
-    assert [(n.user, n.status, n.number) for _, n in world.receiver.heard] == [
-        ("alice", "online", 1),
-        ("alice", "dnd", 2),
-        ("alice", "offline", 3),
+    assert [(n.user, n.status) for _, n in world.receiver.heard] == [
+        ("alice", "online"),
+        ("alice", "dnd"),
+        ("alice", "offline"),
     ]
+    first, second, third = (n.number for _, n in world.receiver.heard)
+    assert first < second < third
     assert {name for name, _ in world.receiver.heard} == {W[0]}
     assert agree(world)
+
+
+def test_numbers_grow_even_if_all_processes_have_ended() -> None:
+    """A receiver that keeps the greatest is not left with what is no longer so.
+
+    ```
+    w0 w1 g0 g1   online, dnd, away told ... X (all end) ... online told ... offline told
+    alice         .......................................... is back ....... goes
+    ```
+    """
+    world = NoticeWorld()
+    alice = arrive(world, "alice", [0])
+    world.run(DEBOUNCE_MS + 300)
+    for status in ("dnd", "away"):
+        asks(world, alice, Intent(id=1, status=status))
+        world.run(DEBOUNCE_MS + 300)
+    assert world.receiver.believes() == {"alice": "away"}
+    for name in (W[0], W[1], G[0], G[1]):
+        world.kill(name, restart_after_ms=500)
+    world.run(KNOBS.startup_grace_ms + 3_000)
+    assert world.receiver.believes() == {"alice": "online"}
+    alice.ask(Bye())
+    world.run(DEBOUNCE_MS + 3_000)
+    assert world.receiver.believes() == {"alice": "offline"}
 
 
 def test_who_flickers_is_not_told_of() -> None:
@@ -223,8 +249,9 @@ def test_what_two_told_under_one_number_is_told_once_more() -> None:
     asks(world, desk, Intent(id=1, status="dnd"))
     asks(world, phone, Intent(id=1, status="away"))
     world.run(5_000)
-    both = [(name, notify.status, notify.number) for name, notify in world.receiver.heard[-2:]]
-    assert both == [(W[1], "away", 2), (W[0], "dnd", 2)]
+    both = [(name, notify.status) for name, notify in world.receiver.heard[-2:]]
+    assert both == [(W[1], "away"), (W[0], "dnd")]
+    assert len({notify.number for _, notify in world.receiver.heard[-2:]}) == 1
     world.heal()
     world.run(3_000)
     assert world.receiver.believes() == {"alice": "away"}
