@@ -364,9 +364,8 @@ class ReplicaMachine:
         self._write_entries(attachment, message.rows)
         if len(message.beaten):
             self._take_witnessed(PRESENCE, message.beaten)
-        for row in self._store.presence.holder_rows(message.gateway):
-            if row.key not in attachment.keys:
-                self._end(row, _LEFT)
+        held = self._store.presence.holder_rows(message.gateway)
+        self._end([row for row in held if row.key not in attachment.keys], _LEFT)
         due = self._flush_due()
         seen, choices_seen = message.cursors
         stale = self._store.is_stale(seen, self._now)
@@ -465,15 +464,22 @@ class ReplicaMachine:
         """Devices of users went: remember when."""
         self._write(DURABLE, records_of_last_seen(self._store.durable, ended, self._now.wall))
 
-    def _end(self, row: Row, value: bytes) -> None:
-        """Ends an entry in its holder's place: same epoch, no holder."""
-        if not self._store.is_clock_usable(self._now):
-            self._owed[row.key] = value
+    def _end(self, rows: Sequence[Row], value: bytes) -> None:
+        """Ends entries in their holders' place: same epoch, no holder. All of a gateway at once."""
+        if not rows:
             return
-        if is_hidden(row.status):
-            value = encode_value(EndValue(decode_end(value).reason, hidden=True))
-        self._write(PRESENCE, [row._replace(status=REMOVED, holder="", value=value)])
-        self._note_last_seen([row])
+        if not self._store.is_clock_usable(self._now):
+            self._owed.update((row.key, value) for row in rows)
+            return
+        hidden = encode_value(EndValue(decode_end(value).reason, hidden=True))
+        ends = [
+            row._replace(
+                status=REMOVED, holder="", value=hidden if is_hidden(row.status) else value
+            )
+            for row in rows
+        ]
+        self._write(PRESENCE, ends)
+        self._note_last_seen(rows)
 
     def _pay_owed(self) -> None:
         """Ends what had to wait until our clock could stamp, unless its holder knows it by now."""
@@ -482,7 +488,7 @@ class ReplicaMachine:
             row = self._store.presence.get(key)
             holder = None if row is None else self._attached.get(row.holder)
             if row is not None and row.live and holder is not None and key not in holder.keys:
-                self._end(row, value)
+                self._end([row], value)
 
     def _write(self, which: int, rows: Sequence[Row]) -> None:
         changes = self._store.write(which, rows, self._now)
@@ -519,8 +525,7 @@ class ReplicaMachine:
                 self._attached.remove(holder.gateway)
             else:
                 orphans.append(row)
-        for row in orphans:
-            self._end(row, _LEFT)
+        self._end(orphans, _LEFT)
         self._gossip.want_round(self._now)
 
     def _tell_gone(self, rows: Sequence[Row]) -> None:
@@ -607,8 +612,7 @@ class ReplicaMachine:
         if may_stamp:
             lives = self._leftovers.has_gone_on
             for gateway in self._attached.take_given_up(self._now, lives=lives):
-                for row in self._leftovers.of_gateway(gateway):
-                    self._end(row, _GATEWAY_LOST)
+                self._end(self._leftovers.of_gateway(gateway), _GATEWAY_LOST)
             self._pay_owed()
             self._end_leftovers()
         old_enough = self._now.instant - self._started >= self._knobs.startup_grace_ms
@@ -632,11 +636,10 @@ class ReplicaMachine:
         """Entries of old lives of this worker; those of retired zones one replica sees to."""
         if self._ready_at is not None:
             ready_for_ms = self._now.instant - self._ready_at
-            for row in self._leftovers.of_old_lives(self._now, ready_for_ms=ready_for_ms):
-                self._end(row, _GATEWAY_LOST)
+            old = self._leftovers.of_old_lives(self._now, ready_for_ms=ready_for_ms)
+            self._end(old, _GATEWAY_LOST)
         if self._retired and self._gossip.is_bridge(self._now):
-            for row in self._leftovers.of_zones(self._retired):
-                self._end(row, _RETIRED)
+            self._end(self._leftovers.of_zones(self._retired), _RETIRED)
 
     # Small things.
 

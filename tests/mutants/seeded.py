@@ -103,8 +103,8 @@ MUTANTS: Final = (
     Mutant(
         "raise the epoch in an end by a third party",
         _REPLICA,
-        'row._replace(status=REMOVED, holder="", value=value)',
-        'row._replace(status=REMOVED, holder="", value=value, epoch=row.epoch + (1 << 32))',
+        'status=REMOVED, holder="", value=hidden if',
+        'epoch=row.epoch + (1 << 32), status=REMOVED, holder="", value=hidden if',
         _PEOPLE,
         "cut_off_for_long",
     ),
@@ -133,8 +133,8 @@ MUTANTS: Final = (
     Mutant(
         "end nothing that an announcement lacks",
         _REPLICA,
-        "            if row.key not in attachment.keys:\n                self._end(row, _LEFT)",
-        "            pass",
+        "        self._end([row for row in held if row.key not in attachment.keys], _LEFT)\n",
+        "",
         _MACHINE,
     ),
     Mutant(

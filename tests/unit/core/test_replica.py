@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from crdt import Origin, Rows, epoch_move, epoch_resume
+from crdt import Changes, Origin, Row, Rows, epoch_move, epoch_resume
 from presence_actors.core.events import DeadlineReached
 from presence_actors.core.ids import NodeId, name_of, user_topic
+from presence_actors.core.instants import Now
 from presence_actors.core.messages import (
     DURABLE,
     PRESENCE,
@@ -18,6 +21,7 @@ from presence_actors.core.messages import (
     Reach,
     Segment,
 )
+from presence_actors.core.store import ShardStore
 from presence_actors.core.values import (
     LAST_SEEN_KEY,
     EndValue,
@@ -316,6 +320,27 @@ def test_a_holder_is_told_of_an_end_that_a_peer_wrote_in_its_place() -> None:
     assert stage.ended(HOME)
     (told,) = stage.flushes()
     assert list(told.defeats) == [lost]
+
+
+def test_all_entries_of_a_gateway_that_is_given_up_end_in_one_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of them: a write for each would hold everything else up for as many."""
+    stage = Stage()
+    rows = [entry(f"u{number}") for number in range(40)]
+    stage.hears(G0, attach(*rows))
+    written: list[int] = []
+    write = ShardStore.write
+
+    def counted(self: ShardStore, which: int, rows: Sequence[Row], now: Now) -> Changes | None:
+        if which == PRESENCE:
+            written.append(len(rows))
+        return write(self, which, rows, now)
+
+    monkeypatch.setattr(ShardStore, "write", counted)
+    stage.passes(KNOBS.gateway_lease_ms + KNOBS.unreachable_ms_max + 1_000)
+    assert all(stage.ended(row) for row in rows)
+    assert written == [40]
 
 
 def test_an_entry_that_its_attached_gateway_does_not_know_ends_as_left() -> None:
