@@ -160,9 +160,9 @@ class MapsInStep(RuleBasedStateMachine):
         for row in changed:
             if not row.live:
                 self.leases.pop(row.key, None)
+        # A lease is that of a handle, which is void now, even if another row came for the key.
         for row in changes.dropped:
-            if row.key not in self.naive.rows:
-                self.leases.pop(row.key, None)
+            self.leases.pop(row.key, None)
 
     @rule(drawn=st.lists(rows, max_size=8), base=vectors, new=vectors)
     def merge_a_few(self, drawn: list[Row], base: VersionVector, new: VersionVector) -> None:
