@@ -48,7 +48,9 @@ def print_rows(rows: list[Row], console: Console) -> None:
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="below a minute, with fewer clients")
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute and a half, with fewer clients"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--only", help="sections whose name contains this")
     options = parser.parse_args()

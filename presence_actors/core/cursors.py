@@ -125,10 +125,10 @@ def is_stale(cursor: VersionVector, ours: VersionVector, *, wall: WallMs, horizo
         return False
     if len(without_dead(cursor, ours)) < len(cursor):
         return True
-    zones = {zone_of(origin) for origin, _ in ours.items()}
+    zones = {zone_of(origin) for origin in ours.origins()}
     if any(
         zone_of(origin) not in zones or (origin not in ours and stamp_wall(stamp) <= limit)
-        for origin, stamp in cursor.items()
+        for origin, stamp in cursor.pairs()
     ):
         return True
     return any(

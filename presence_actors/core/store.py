@@ -416,8 +416,12 @@ class ShardStore:
         for which, source in enumerate(self.maps):
             before, delta = source.vector, source.promise(self._origin, stamp)
             source.columns.take_promise(delta.base, delta.new, delta.clock, now.wall)
-            if which == PRESENCE:
-                self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
+            self._note_heard(which, before, delta.new, now)
+
+    def _note_heard(self, which: int, before: VersionVector, new: VersionVector, now: Now) -> None:
+        """Who has spoken; an origin that promises does so for both maps, so one tells."""
+        if which == PRESENCE:
+            self._heard.note(before, new, instant_ms=now.instant, wall_ms=now.wall)
 
     def _apply(
         self, which: int, delta: Delta, now: Now, replacing: Replacing = NOTHING_REPLACED
@@ -426,8 +430,8 @@ class ShardStore:
         before = source.vector
         anew, whole, kept = replacing
         changes = source.apply(delta, wall_ms=now.wall, whole=whole, anew=anew, kept=kept)
+        self._note_heard(which, before, delta.new, now)
         if which == PRESENCE:
-            self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
             if len(changes.dropped):
                 for row in changes.dropped:
                     self._count_off(row)
@@ -448,8 +452,7 @@ class ShardStore:
         source = self.maps[which]
         before = source.vector
         changes = source.take_promise(delta, wall_ms=now.wall)
-        if which == PRESENCE:
-            self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
+        self._note_heard(which, before, delta.new, now)
         if renewal is not None:
             renewal.note(*stretch, [], delta.rows, _NO_PLACES, now.instant)
         return changes
@@ -465,8 +468,8 @@ class ShardStore:
             delta, wall_ms=now.wall, whole=whole, anew=anew, kept=kept, tell_replaced=True
         )
         batch = MergedBatch(source, delta.rows, merged)
+        self._note_heard(which, before, delta.new, now)
         if which == PRESENCE:
-            self._heard.note(before, delta.new, instant_ms=now.instant, wall_ms=now.wall)
             for origin, count in batch.live_counts().items():
                 self._live_by_origin[origin] += count
                 if not self._live_by_origin[origin]:

@@ -1,9 +1,10 @@
 """Connections that wait to be accepted: some in each turn of the loop, so that others get theirs.
 
 In a storm thousands wait. To accept one is cheap, but each brings a request, a handshake, a hello
-and a welcome, some 0.4 ms together; were all of them accepted in one turn, the next turns would
-belong to them, and whoever is connected already would wait for seconds. The loops' own servers give
-no choice: asyncio's takes all at once, and uvloop's one in a turn, however short the turn is.
+and a welcome, some tenths of a millisecond together; were all of them accepted in one turn, the
+next turns would belong to them, and whoever is connected already would wait for seconds. The loops'
+own servers give no choice: asyncio's takes all at once, and uvloop's one in a turn, however short
+the turn is.
 
 Those who wait do so in the kernel's queue, and cost nothing here.
 """

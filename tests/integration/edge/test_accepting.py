@@ -93,6 +93,16 @@ def test_whoever_is_in_stays_when_nobody_is_accepted_any_more() -> None:
     asyncio.run(story())
 
 
+async def _filled(house: House, monkeypatch: pytest.MonkeyPatch) -> _Full:
+    """Somebody has come, and the system has no descriptor for it."""
+    full = _Full(house.listener)
+    monkeypatch.setattr(house.acceptor, "_listener", full)
+    house.acceptor.start()
+    house.come(1)
+    await full.was_asked.wait()
+    return full
+
+
 def test_without_a_descriptor_it_pauses_and_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,11 +111,7 @@ def test_without_a_descriptor_it_pauses_and_goes_on(
 
     async def story() -> None:
         with House(per_turn=3) as house:
-            full = _Full(house.listener)
-            monkeypatch.setattr(house.acceptor, "_listener", full)
-            house.acceptor.start()
-            house.come(1)
-            await full.was_asked.wait()
+            full = await _filled(house, monkeypatch)
             for _ in range(20):
                 await asyncio.sleep(0)
             assert (full.asked, house.inside) == (1, [])
@@ -122,11 +128,7 @@ def test_a_door_that_closes_in_a_pause_stays_closed(monkeypatch: pytest.MonkeyPa
 
     async def story() -> None:
         with House(per_turn=3) as house:
-            full = _Full(house.listener)
-            monkeypatch.setattr(house.acceptor, "_listener", full)
-            house.acceptor.start()
-            house.come(1)
-            await full.was_asked.wait()
+            full = await _filled(house, monkeypatch)
             house.acceptor.close()
             await asyncio.sleep(0.05)
             assert full.asked == 1

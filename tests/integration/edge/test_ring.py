@@ -15,7 +15,7 @@ from presence_actors.core.vocabulary import Patch, Set, Sub
 from presence_actors.edge.limits import EdgeLimits
 from presence_actors.edge.ring import find_ring
 from presence_actors.wire.native import encode_client
-from tests.integration.edge.test_slow_readers import _connect, _hear, _small_socket
+from tests.integration.edge.readers import connect, hear, small_socket
 from tests.integration.small_cluster import SmallCluster
 
 pytestmark = [pytest.mark.sockets, pytest.mark.timeout(60)]
@@ -39,15 +39,15 @@ def test_all_hear_all_changes_in_order_and_one_who_does_not_read_holds_up_nobody
             )
             (url,) = cluster.urls
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            connector = aiohttp.TCPConnector(socket_factory=_small_socket)
+            connector = aiohttp.TCPConnector(socket_factory=small_socket)
             small = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-            author = await _connect(http, url, "author")
+            author = await connect(http, url, "author")
             await author.send_str(encode_client(Set(id=1, topic="room:r", meta={"n": 0})))
-            readers = [await _connect(http, url, f"reader{index}") for index in range(_READERS)]
-            slow = await _connect(small, url, "slow")
+            readers = [await connect(http, url, f"reader{index}") for index in range(_READERS)]
+            slow = await connect(small, url, "slow")
             for client in (*readers, slow):
                 await client.send_str(encode_client(Sub(id=2, topics=["room:r"])))
-                await _hear(client, "snap")
+                await hear(client, "snap")
             transport = slow._conn.transport if slow._conn is not None else None
             assert transport is not None
             transport.pause_reading()
@@ -57,12 +57,12 @@ def test_all_hear_all_changes_in_order_and_one_who_does_not_read_holds_up_nobody
                 left += _most_unsent(cluster) > 0
                 meta: dict[str, object] = {"n": number, "filler": "x" * 3_500}
                 await author.send_str(encode_client(Patch(topic="room:r", meta=meta)))
-                heard = await asyncio.gather(*(_hear(client, "diff") for client in readers))
+                heard = await asyncio.gather(*(hear(client, "diff") for client in readers))
                 assert {_number(diff) for diff in heard} == {number}
             transport.resume_reading()
-            numbers = [_number(await _hear(slow, "diff"))]
+            numbers = [_number(await hear(slow, "diff"))]
             while numbers[-1] < number:
-                numbers.append(_number(await _hear(slow, "diff")))
+                numbers.append(_number(await hear(slow, "diff")))
             assert numbers == list(range(1, number + 1))
             together = cluster.drivers[0].counts["sent_together"]
             assert (together >= _READERS * number // 2) is _is_allowed()

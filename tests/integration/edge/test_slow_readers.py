@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
 
 from presence_actors.config import Knobs
-from presence_actors.core.vocabulary import Hello, Patch, Set, Sub
+from presence_actors.core.vocabulary import Patch, Set, Sub
 from presence_actors.edge.limits import EdgeLimits
-from presence_actors.wire.native import SUBPROTOCOL, encode_client
+from presence_actors.wire.native import encode_client
+from tests.integration.edge.readers import connect, hear, small_socket
 from tests.integration.small_cluster import SmallCluster
 
 pytestmark = [pytest.mark.sockets, pytest.mark.timeout(60)]
@@ -22,41 +20,24 @@ pytestmark = [pytest.mark.sockets, pytest.mark.timeout(60)]
 LIMITS = EdgeLimits(lag_bytes_max=8_000, lag_look_ms=20)
 
 
-async def _connect(
-    http: aiohttp.ClientSession, url: str, name: str
-) -> aiohttp.ClientWebSocketResponse:
-    found = await http.ws_connect(f"{url}/ws", protocols=(SUBPROTOCOL,), max_msg_size=0)
-    await found.send_str(encode_client(Hello(token=f"dev:{name}")))
-    return found
-
-
-async def _hear(client: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
-    """The next frame of a kind."""
-    while True:
-        frame = msgspec.json.decode((await client.receive(20)).data)
-        if frame["type"] == kind:
-            assert isinstance(frame, dict)
-            return frame
-
-
 def test_a_reader_that_stalls_gets_one_snapshot_in_place_of_its_backlog() -> None:
     """What waits for it is bounded, and the other one hears every change meanwhile."""
 
     async def story() -> None:
         async with SmallCluster(gateways=1, limits=LIMITS, knobs=Knobs()) as cluster:
-            connector = aiohttp.TCPConnector(socket_factory=_small_socket)
+            connector = aiohttp.TCPConnector(socket_factory=small_socket)
             async with (
                 aiohttp.ClientSession(connector=connector) as small,
                 aiohttp.ClientSession() as http,
             ):
                 (url,) = cluster.urls
-                author = await _connect(http, url, "author")
-                quick = await _connect(http, url, "quick")
-                slow = await _connect(small, url, "slow")
+                author = await connect(http, url, "author")
+                quick = await connect(http, url, "quick")
+                slow = await connect(small, url, "slow")
                 await author.send_str(encode_client(Set(id=1, topic="room:r", meta={"n": 0})))
                 for client in (quick, slow):
                     await client.send_str(encode_client(Sub(id=2, topics=["room:r"])))
-                    await _hear(client, "snap")
+                    await hear(client, "snap")
                 driver = cluster.drivers[0]
                 transport = slow._conn.transport if slow._conn is not None else None
                 assert transport is not None
@@ -66,29 +47,20 @@ def test_a_reader_that_stalls_gets_one_snapshot_in_place_of_its_backlog() -> Non
                     number += 1
                     meta: dict[str, object] = {"n": number, "filler": "x" * 3_500}
                     await author.send_str(encode_client(Patch(topic="room:r", meta=meta)))
-                    await _hear(quick, "diff")
+                    await hear(quick, "diff")
                     worst = max(worst, *(c.conn.unsent_bytes for c in driver._clients.values()))
                 for _ in range(100):
                     number += 1
                     meta = {"n": number, "filler": "x" * 3_500}
                     await author.send_str(encode_client(Patch(topic="room:r", meta=meta)))
-                    await _hear(quick, "diff")
+                    await hear(quick, "diff")
                     worst = max(worst, *(c.conn.unsent_bytes for c in driver._clients.values()))
                 assert worst < 500_000
                 transport.resume_reading()
-                lag = await _hear(slow, "lag")
+                lag = await hear(slow, "lag")
                 assert lag["step"] == "snapshot"
-                snap = await _hear(slow, "snap")
+                snap = await hear(slow, "snap")
                 assert [entry["meta"]["n"] for entry in snap["state"]] == [number]
                 assert cluster.machines[0].inspect().lags == {"held": 1, "snapshot": 1}
 
     asyncio.run(story())
-
-
-def _small_socket(info: tuple[Any, ...]) -> socket.socket:
-    """One that hides little of what its reader does not read."""
-    family, kind, protocol, *_ = info
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    made.setblocking(False)
-    return made

@@ -92,6 +92,17 @@ class CountingAdapter(NativeAdapter):
         return super().encode(message)
 
 
+def driver_of(machine: Machine, log: list[str], **limits: int) -> GatewayDriver:
+    """Of a gateway that is open to everybody and knows no other node."""
+    return GatewayDriver(
+        machine,
+        verifier=TokenVerifier(None),
+        send_peer=lambda _to, _messages: None,
+        on_broken=lambda error: log.append(repr(error)),
+        limits=EdgeLimits(**limits),
+    )
+
+
 def greeted(driver: GatewayDriver, conn: PaperConn, adapter: NativeAdapter) -> ConnectionId:
     """A connection that said hello."""
     connection = driver.opened(conn, adapter=adapter, address="127.0.0.1")
@@ -104,13 +115,7 @@ def play(story: Callable[[GatewayDriver, Machine, list[str]], list[str]], **limi
 
     async def run() -> None:
         machine, log = Machine(), list[str]()
-        driver = GatewayDriver(
-            machine,
-            verifier=TokenVerifier(None),
-            send_peer=lambda _to, _messages: None,
-            on_broken=lambda error: log.append(repr(error)),
-            limits=EdgeLimits(**limits),
-        )
+        driver = driver_of(machine, log, **limits)
         expected = story(driver, machine, log)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -239,13 +244,7 @@ def test_a_stock_client_that_is_behind_is_paced_and_not_closed() -> None:
 
     async def run() -> None:
         machine, log = Machine(), list[str]()
-        driver = GatewayDriver(
-            machine,
-            verifier=TokenVerifier(None),
-            send_peer=lambda _to, _messages: None,
-            on_broken=lambda error: log.append(repr(error)),
-            limits=EdgeLimits(lag_bytes_max=10, unsent_bytes_max=100),
-        )
+        driver = driver_of(machine, log, lag_bytes_max=10, unsent_bytes_max=100)
         conn = PaperConn(log, "a")
         identity = Identity(Namespace("default"), UserId("gus"))
         connection = driver.opened_dialog(
@@ -288,13 +287,7 @@ def test_a_large_fan_out_is_written_in_slices() -> None:
 
     async def run() -> None:
         machine, log = Machine(), list[str]()
-        driver = GatewayDriver(
-            machine,
-            verifier=TokenVerifier(None),
-            send_peer=lambda _to, _messages: None,
-            on_broken=lambda error: log.append(repr(error)),
-            limits=EdgeLimits(arrivals_per_turn=2_000),
-        )
+        driver = driver_of(machine, log, arrivals_per_turn=2_000)
         adapter = NativeAdapter()
         connections = [greeted(driver, PaperConn([], "a"), adapter) for _ in range(5)]
         flushed: list[int] = []
