@@ -15,7 +15,7 @@ moment is an argument.
 (`columns`, `change_log` and `group_index` are parts of these.)
 """
 
-from crdt.changes import Changes, Merged, Replaced
+from crdt.changes import NO_CHANGES, Changes, Merged, Replaced
 from crdt.columnar_map import ColumnarMap
 from crdt.delta import Delta
 from crdt.errors import (
@@ -36,6 +36,7 @@ from crdt.rows import REMOVED, Key, Row, Rows, epoch_move, epoch_resume, pack_ep
 from crdt.version_vector import Order, VersionVector
 
 __all__ = [
+    "NO_CHANGES",
     "REMOVED",
     "BaseNotSeen",
     "Changes",

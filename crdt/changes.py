@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from crdt.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crdt.rows import Row, Rows
+    from crdt.rows import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +37,12 @@ class Changes:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+#: Nothing: one for all, since nobody changes it.
+NO_CHANGES: Final = Changes(
+    rows=Rows.empty(), previous=[], lost=Rows.empty(), winners=Rows.empty(), dropped=Rows.empty()
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -94,6 +94,8 @@ class ColumnarMap:
         began: an entry that came before the end of a part, and changed after it, is in no part yet.
         """
         entries = self.entries
+        if after >= entries.log.position:
+            return PackedRows.empty(), entries.log.position, True
         known = after if known is None else known
         if _FEW < entries.log.position - after <= (_MANY if limit is None else limit):
             # All of it fits, so what is to be sent is read first and then judged.
@@ -221,7 +223,7 @@ class ColumnarMap:
         self, base: VersionVector, new: VersionVector, greatest: int, wall_ms: int
     ) -> None:
         """Raise `StampTooFar` or `BaseNotSeen` of a delta whose greatest stamp is this."""
-        greatest = max((greatest, *new.stamps()))
+        greatest = max(greatest, max(new.stamps(), default=0))
         if stamp_wall(Stamp(greatest)) > wall_ms + self._drift_ms_max:
             raise StampTooFar(Stamp(greatest), wall_ms, self._drift_ms_max)
         if not self.vector.dominates(base):

@@ -139,12 +139,11 @@ class HeardOrigins:
         A component that is old when it comes was heard when it was new, as far as clocks can tell:
         else what a third party relays late would count as heard now.
         """
-        for origin, stamp in after.pairs():
-            if stamp > before[origin]:
-                age_ms = wall_ms - stamp_wall(stamp)
-                late = age_ms > self._horizon.drift_ms_max
-                heard_ms = instant_ms - age_ms if late else instant_ms
-                self._heard_ms[origin] = max(heard_ms, self._heard_ms.get(origin, heard_ms))
+        for origin, stamp in after.beyond(before).items():
+            age_ms = wall_ms - stamp_wall(stamp)
+            late = age_ms > self._horizon.drift_ms_max
+            heard_ms = instant_ms - age_ms if late else instant_ms
+            self._heard_ms[origin] = max(heard_ms, self._heard_ms.get(origin, heard_ms))
 
     def meet(self, origin: Origin, *, instant_ms: int) -> None:
         """The origin is known to be there: its silence counts from now at the earliest."""

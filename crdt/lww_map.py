@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Final
 import msgpack
 import numpy as np
 
-from crdt.changes import Changes
+from crdt.changes import NO_CHANGES, Changes
 from crdt.columnar_map import ColumnarMap
 from crdt.delta import Delta
 from crdt.errors import CrdtError, KeyCollision
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 _DIGEST_SIZE: Final = 16
 _EMPTY: Final = Rows.empty()
 _NOTHING_SEEN: Final = VersionVector()
-_NO_CHANGES: Final = Changes(rows=_EMPTY, previous=[], lost=_EMPTY, winners=_EMPTY, dropped=_EMPTY)
 
 
 class LWWMap:
@@ -259,7 +258,7 @@ class LWWMap:
         """
         if not len(delta.rows) and not whole:
             self.columns.take_promise(delta.base, delta.new, delta.clock, wall_ms)
-            return _NO_CHANGES
+            return NO_CHANGES
         columns, entries = self.columns, self._entries
         greatest = max(delta.clock, max(delta.rows.stamps.tolist(), default=0))
         columns.require_acceptable(delta.base, delta.new, greatest, wall_ms)
@@ -305,7 +304,7 @@ class LWWMap:
             StampTooFar, BaseNotSeen: As `apply`.
         """
         self.columns.take_promise(delta.base, delta.new, delta.clock, wall_ms)
-        return _NO_CHANGES
+        return NO_CHANGES
 
     def prune(self, keys: Sequence[Key]) -> int:
         """Forget these tombstones, here alone; keys that are not known do not count.

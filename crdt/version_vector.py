@@ -24,7 +24,7 @@ from crdt.errors import CrdtError, DecodeError
 from crdt.hlc import STAMP_MAX, Origin, Stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, KeysView
 
 _NOTHING: Final[Mapping[Origin, Stamp]] = MappingProxyType({})
 _ZERO: Final = Stamp(0)
@@ -89,7 +89,7 @@ class VersionVector:
         """The positive components without their origins, in no particular order."""
         return self._components.values()
 
-    def origins(self) -> Iterable[Origin]:
+    def origins(self) -> KeysView[Origin]:
         """The origins of positive components, in no particular order."""
         return self._components.keys()
 
@@ -161,13 +161,15 @@ class VersionVector:
         """The least vector that dominates both."""
         if not other._components:
             return self
-        mine = self._components
-        news = {
-            origin: stamp
-            for origin, stamp in other._components.items()
-            if stamp > mine.get(origin, 0)
+        news = other.beyond(self)
+        return VersionVector._of({**self._components, **news}) if news else self
+
+    def beyond(self, other: VersionVector) -> dict[Origin, Stamp]:
+        """The components that ``other`` has not seen, in no particular order."""
+        known = other._components.get
+        return {
+            origin: stamp for origin, stamp in self._components.items() if stamp > known(origin, 0)
         }
-        return VersionVector._of({**mine, **news}) if news else self
 
     def meet(self, other: VersionVector) -> VersionVector:
         """The greatest vector that both dominate."""

@@ -15,11 +15,12 @@ old entry that changed late in the log comes with a later part, and may be news.
 forgotten an entry refuses what it gets of it without the key, and then gets all keys again.
 
 A promise, an empty delta towards our own newest vector, goes out when idle and is not answered.
+Where both maps have no more to say than that, one message says it for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from crdt import CrdtError, LWWMap, Origin, PackedDelta, Stamp, VersionVector
@@ -28,7 +29,14 @@ from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.limits import GOSSIP_ROWS_MAX
-from presence_actors.core.messages import GossipAck, GossipDelta, HolderReport
+from presence_actors.core.messages import (
+    DURABLE,
+    PRESENCE,
+    GossipAck,
+    GossipDelta,
+    GossipPromise,
+    HolderReport,
+)
 from presence_actors.core.renewal import Renewal
 
 __all__ = ["Flow", "Gossip", "Peer"]
@@ -93,10 +101,9 @@ class Flow:
         if self.acked is None:
             self.acked = seen
             return
-        lapsed = [origin for origin in self.acked.origins() if origin not in seen]
-        if lapsed:
+        if not self.acked.origins() <= seen.origins():
             self._after = self._known = 0
-            self.acked = self.acked.without(lapsed)
+            self.acked = self.acked.without(self.acked.origins() - seen.origins())
         self.acked = self.acked.merge(seen)
 
     def begin_again(self) -> None:
@@ -323,7 +330,7 @@ class Gossip:
         *,
         idle: bool,
         ready: bool,
-    ) -> list[tuple[NodeName, GossipDelta]]:
+    ) -> list[tuple[NodeName, GossipDelta | GossipPromise]]:
         """To each peer what it lacks of either map, or a promise if it is time for one.
 
         Nobody is told of origins that are `withheld`: we may not speak for them.
@@ -331,12 +338,13 @@ class Gossip:
         silenced = (frozenset(withheld[0]), frozenset(withheld[1]))
         believed = (believed_of(maps[0], silenced[0]), believed_of(maps[1], silenced[1]))
         repeat_at = Instant(now.instant + self._knobs.resend_ms)
-        messages: list[tuple[NodeName, GossipDelta]] = []
+        messages: list[tuple[NodeName, GossipDelta | GossipPromise]] = []
         for name, peer in self._spoken_to(now):
             quiet = peer.is_silent(now.instant, self._silence_ms)
             # Zones hear of each other at the idle pace, but a transfer goes on at once.
             urgent = zone_of(name) == self._zone or peer.is_eager
             peer.is_eager = False
+            deltas: list[GossipDelta] = []
             for which, (flow, source) in enumerate(zip(peer.flows, maps, strict=True)):
                 if not idle and (quiet or not urgent or not flow.lags(source)):
                     continue
@@ -365,5 +373,28 @@ class Gossip:
                     holders=holders,
                     stretch=stretch,
                 )
-                messages.append((name, message))
+                deltas.append(message)
+            messages.extend((name, message) for message in _in_one(deltas))
         return messages
+
+
+def _in_one(deltas: list[GossipDelta]) -> Sequence[GossipDelta | GossipPromise]:
+    """The deltas that go to a peer in one round; in one message if they only promise."""
+    if len(deltas) < len((PRESENCE, DURABLE)):
+        return deltas
+    first, second = deltas
+    # A number is given to what has rows, and to each part of it.
+    if first.transfer or second.transfer or first.receiver != second.receiver:
+        return deltas
+    promise = GossipPromise(
+        shard=first.shard,
+        sender=first.sender,
+        receiver=first.receiver,
+        clock=first.delta.clock,
+        bases=(first.delta.base, second.delta.base),
+        seen=(first.seen, second.seen),
+        stretches=(first.stretch, second.stretch),
+        ready=first.ready,
+        holders=first.holders,
+    )
+    return [promise]

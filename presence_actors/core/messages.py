@@ -3,7 +3,8 @@
 Four conversations:
 
 * replica and replica: `GossipDelta` carries an interval of writes of one map of one shard, or the
-  promise that there are none; `GossipAck` says what has been seen and asks for repair.
+  promise that there are none, and `GossipPromise` that promise for both maps; `GossipAck` says what
+  has been seen and asks for repair.
 * gateway and replica: an *attachment* per shard. `Attach` opens it with everything the gateway
   holds; after that both sides send numbered `Segment`s that are repeated until acknowledged, the
   gateway's with `Operations`, the replica's with `Changed`. `Detached` ends it.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crdt import PackedDelta, Rows, VersionVector
+from crdt import PackedDelta, PackedRows, Rows, Stamp, VersionVector
 from presence_actors.core.ids import NodeId, NodeName, ShardId, Topic, ZoneId
 from presence_actors.core.instants import WallMs
 
@@ -36,6 +37,7 @@ __all__ = [
     "Detached",
     "GossipAck",
     "GossipDelta",
+    "GossipPromise",
     "HolderReport",
     "Operations",
     "PeerMessage",
@@ -100,6 +102,42 @@ class GossipDelta(msgspec.Struct, frozen=True, tag=True):
     #: From where to where in the sender's change log the rows are: parts that follow one another
     #: without a gap, from 0, bring all rows of an origin.
     stretch: tuple[int, int] = (0, 0)
+
+
+class GossipPromise(msgspec.Struct, frozen=True, tag=True):
+    """Two deltas without rows that want no answer, one of each map: all that an idle replica says.
+
+    A greeting if it has no receiver. Else each leads to what the sender has seen, and says so once.
+    """
+
+    shard: ShardId
+    sender: NodeId
+    receiver: NodeId | None
+    clock: Stamp
+    #: Of each map, as in `GossipDelta`; a greeting has no bases.
+    bases: tuple[VersionVector, VersionVector]
+    seen: tuple[VersionVector, VersionVector]
+    stretches: tuple[tuple[int, int], tuple[int, int]]
+    ready: bool
+    holders: list[HolderReport]
+
+    def of(self, which: int) -> GossipDelta:
+        """What it says of one map."""
+        seen = self.seen[which]
+        return GossipDelta(
+            shard=self.shard,
+            sender=self.sender,
+            receiver=self.receiver,
+            map=which,
+            delta=PackedDelta.nothing(self.clock)
+            if self.receiver is None
+            else PackedDelta(self.bases[which], seen, PackedRows.empty(), self.clock),
+            transfer=0,
+            seen=seen,
+            ready=self.ready,
+            holders=self.holders,
+            stretch=self.stretches[which],
+        )
 
 
 class GossipAck(msgspec.Struct, frozen=True, tag=True):
@@ -259,6 +297,7 @@ class Broadcasts(msgspec.Struct, frozen=True, tag=True):
 
 PeerMessage = (
     GossipDelta
+    | GossipPromise
     | GossipAck
     | Beat
     | BeatAck

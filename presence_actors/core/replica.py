@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crdt import REMOVED, Changes, KeyHasher, LWWMap, Row, Rows, VersionVector
+from crdt import NO_CHANGES, REMOVED, Changes, KeyHasher, LWWMap, Row, Rows, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core.amnesty import Amnesty
 from presence_actors.core.durable import choices, records_of_last_seen
@@ -46,6 +46,7 @@ from presence_actors.core.messages import (
     Detached,
     GossipAck,
     GossipDelta,
+    GossipPromise,
     Operations,
     PeerMessage,
     Reach,
@@ -227,8 +228,8 @@ class ReplicaMachine:
 
     def _on_message(self, sender: NodeId, message: PeerMessage) -> None:
         match message:
-            case GossipDelta():
-                self._on_delta(message)
+            case GossipDelta() | GossipPromise():
+                self._on_gossip(message)
             case GossipAck():
                 self._gossip.note_ack(message, self._now)
             case Beat():
@@ -244,13 +245,20 @@ class ReplicaMachine:
 
     # Gossip.
 
-    def _on_delta(self, message: GossipDelta) -> None:
+    def _on_gossip(self, message: GossipDelta | GossipPromise) -> None:
         peer = self._gossip.heed(message.sender, self._now, ready=message.ready)
         if peer is None or message.receiver not in (None, self._node):
             return
         if self._holders.note(name_of(message.sender), message.holders):
             for report in message.holders:
                 self._attached.note_life(report.gateway)
+        if isinstance(message, GossipDelta):
+            self._take_delta(peer, message)
+        else:
+            for which in (PRESENCE, DURABLE):
+                self._take_delta(peer, message.of(which))
+
+    def _take_delta(self, peer: Peer, message: GossipDelta) -> None:
         flow = peer.flows[message.map]
         flow.note_seen(message.seen)
         refused_before = self._store.deltas_refused
@@ -491,12 +499,14 @@ class ReplicaMachine:
                 self._end([row], value)
 
     def _write(self, which: int, rows: Sequence[Row]) -> None:
-        changes = self._store.write(which, rows, self._now)
+        changes = self._store.write(which, rows, self._now) if rows else None
         if changes is not None:
             self._tell(which, changes)
 
     def _tell(self, which: int, changes: Changes | MergedBatch) -> None:
         """What really changed feeds fan-out, the notices of defeat, and the next round."""
+        if changes is NO_CHANGES:
+            return  # A promise, as most deltas are.
         batched = isinstance(changes, MergedBatch)
         news = news_of(changes, self._attached.audience(self._hasher) if batched else None)
         if news.gone:

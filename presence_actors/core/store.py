@@ -133,7 +133,7 @@ class ShardStore:
             limit = now.instant - self._horizon.horizon_ms
             bare = [o for o in self.bare_origins() if self._bare[o] <= limit]
             beyond = sorted([*beyond, *bare])
-        return [origin for origin in beyond if origin != self._origin]
+        return [origin for origin in beyond if origin != self._origin] if beyond else beyond
 
     def bare_origins(self) -> list[Origin]:
         """Origins of which live entries are held and nothing else has been seen."""
@@ -223,6 +223,8 @@ class ShardStore:
         A peer that forgets a moment later would teach us again what we have just forgotten.
         """
         vector = self.maps[which].vector
+        if new.origins() <= vector.origins():
+            return []
         limit = now.wall - self._horizon.horizon_ms
         return [
             origin
@@ -234,8 +236,6 @@ class ShardStore:
         self, which: int, delta: PackedDelta, forgotten: list[Origin]
     ) -> PackedDelta:
         """The delta without what it says of these."""
-        if not forgotten:
-            return delta
         rows = delta.rows
         is_theirs = np.array([Origin(name) in forgotten for name in rows.origins], dtype=np.bool_)
         theirs = is_theirs.take(rows.origin_of)
@@ -256,9 +256,12 @@ class ShardStore:
 
         A silent peer counts even if it has no entry here: it may have taken some in since.
         """
-        vector = self.presence.vector
         for node in peers:
             self._heard.meet(Origin(node), instant_ms=now.instant)
+        everybody = [*self._live_by_origin, *peers]
+        if not any(self.is_silent(Origin(one), now, after_ms=after_ms) for one in everybody):
+            return {}
+        vector = self.presence.vector
         heard = {
             name_of(origin)
             for origin in vector.origins()
@@ -365,9 +368,11 @@ class ShardStore:
         """
         beyond = self.beyond(which, now)
         vector = self.maps[which].vector
-        if any(origin in delta.base for origin in beyond):
-            return None  # It builds on what does not count any more.
-        anew = [origin for origin in beyond if origin in told and told[origin] >= vector[origin]]
+        anew: list[Origin] = []
+        if beyond:
+            if any(origin in delta.base for origin in beyond):
+                return None  # It builds on what does not count any more.
+            anew = [one for one in beyond if one in told and told[one] >= vector[one]]
         horizon_ms = self._horizon.horizon_ms
         if renewal is not None and not renewal.continues(
             stretch[0], anew, now.instant, expires_ms=horizon_ms
@@ -376,7 +381,8 @@ class ShardStore:
         forgotten = self._forgotten(which, delta.new, now)
         try:
             self.clock.observe(delta.clock, now.wall)
-            delta = self._without_forgotten(which, delta, forgotten)
+            if forgotten:
+                delta = self._without_forgotten(which, delta, forgotten)
             if not len(delta.rows) and not anew:
                 return self._take_promise(which, delta, now, renewal, stretch)
             new = delta.new
@@ -413,10 +419,11 @@ class ShardStore:
         if not self.is_clock_usable(now):
             return
         stamp = self.clock.promise(now.wall)
+        own = VersionVector.at(self._origin, stamp)
         for which, source in enumerate(self.maps):
-            before, delta = source.vector, source.promise(self._origin, stamp)
-            source.columns.take_promise(delta.base, delta.new, delta.clock, now.wall)
-            self._note_heard(which, before, delta.new, now)
+            before = source.vector
+            source.columns.take_promise(_NOBODY, own, stamp, now.wall)
+            self._note_heard(which, before, own, now)
 
     def _note_heard(self, which: int, before: VersionVector, new: VersionVector, now: Now) -> None:
         """Who has spoken; an origin that promises does so for both maps, so one tells."""

@@ -42,6 +42,7 @@ from presence_actors.core.messages import (
     Detached,
     GossipAck,
     GossipDelta,
+    GossipPromise,
     PeerMessage,
     Segment,
     ZoneReport,
@@ -197,7 +198,14 @@ class WorkerMachine:
                         news.append(message)
                 case Beat():
                     self._on_beat(event.sender, message, by_shard, batch)
-                case GossipDelta() | GossipAck() | Attach() | Segment() | Broadcasts():
+                case (
+                    GossipDelta()
+                    | GossipPromise()
+                    | GossipAck()
+                    | Attach()
+                    | Segment()
+                    | Broadcasts()
+                ):
                     if message.shard in self._replicas:
                         by_shard.setdefault(message.shard, []).append(message)
                     elif isinstance(message, Attach | Segment):

@@ -11,16 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from crdt import Origin
-from crdt.packed_rows import PackedRows
+from crdt import Origin, PackedRows, VersionVector
 from presence_actors.core.ids import NodeId, NodeName
 from presence_actors.core.instants import Instant
 from presence_actors.core.messages import (
+    DURABLE,
+    PRESENCE,
     Attach,
     Attached,
     Detached,
     GossipAck,
     GossipDelta,
+    GossipPromise,
     PeerMessage,
 )
 from presence_actors.core.replica import ReplicaMachine
@@ -87,21 +89,29 @@ class Meter:
             return
         for message in messages:
             match message:
-                case GossipDelta() | GossipAck():
-                    place = (message.sender, int(message.shard), message.map)
-                    known = self.origins.get(place)
-                    if known is not None:
-                        counted = {origin for origin, _ in message.seen.items()}
-                        self.lapsed.setdefault(place, set()).update(known - counted)
-                    if isinstance(message, GossipDelta):
-                        self._note_rows(message)
-                    elif not message.accepted:
+                case GossipDelta():
+                    self._note_seen(message, message.map, message.seen)
+                    self._note_rows(message)
+                case GossipPromise():
+                    for which in (PRESENCE, DURABLE):
+                        self._note_seen(message, which, message.seen[which])
+                case GossipAck():
+                    self._note_seen(message, message.map, message.seen)
+                    if not message.accepted:
                         what = f"refuses deltas of map {message.map} of shard {message.shard}"
                         self.unsettled.append(Sent(now, sender, what))
                 case Attach() | Attached() | Detached():
                     self.unsettled.append(Sent(now, sender, f"sends {type(message).__name__}"))
                 case _:
                     pass
+
+    def _note_seen(
+        self, message: GossipDelta | GossipPromise | GossipAck, which: int, seen: VersionVector
+    ) -> None:
+        place = (message.sender, int(message.shard), which)
+        known = self.origins.get(place)
+        if known is not None:
+            self.lapsed.setdefault(place, set()).update(known - seen.origins())
 
     def _note_rows(self, message: GossipDelta) -> None:
         rows = message.delta.rows

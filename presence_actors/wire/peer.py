@@ -21,7 +21,7 @@ from presence_actors.errors import RemoteProtocolError, VersionRefused
 
 __all__ = ["VERSION", "decode_frame", "encode_frame"]
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 def encode_frame(messages: list[PeerMessage]) -> bytes:

@@ -18,6 +18,7 @@ from presence_actors.core.messages import (
     Detached,
     GossipAck,
     GossipDelta,
+    GossipPromise,
     HolderReport,
     Operations,
     PeerMessage,
@@ -86,6 +87,19 @@ PEER: Final[dict[str, list[PeerMessage]]] = {
             seen=VersionVector(),
             ready=False,
             holders=[],
+        )
+    ],
+    "gossip-promise": [
+        GossipPromise(
+            shard=SHARD,
+            sender=WORKER,
+            receiver=OTHER,
+            clock=SEEN[ORIGIN],
+            bases=(SEEN, VersionVector()),
+            seen=(SEEN, SEEN),
+            stretches=((4, 5), (0, 0)),
+            ready=True,
+            holders=[HolderReport(GATEWAY, None)],
         )
     ],
     "gossip-ack": [

@@ -34,7 +34,7 @@ def main() -> None:
         packed = native_msgpack.encode_server(heard)
         contents[FOLDER / "native-v1-msgpack" / f"server-{name}.bin"] = packed
     for name, messages in PEER.items():
-        contents[FOLDER / "peer-v3" / f"{name}.bin"] = encode_frame(messages)
+        contents[FOLDER / "peer-v4" / f"{name}.bin"] = encode_frame(messages)
     contents.update(_of_stock_clients())
     for path, content in contents.items():
         if path.exists() and "--replace" not in sys.argv[1:]:

@@ -23,6 +23,7 @@ from presence_actors.core.messages import (
     Detached,
     GossipAck,
     GossipDelta,
+    GossipPromise,
     PeerMessage,
     Segment,
 )
@@ -221,7 +222,7 @@ def test_rows_in_flight_through_a_third_while_their_zone_is_given_up_do_not_stay
     assert in_room(watcher) == ["bob"]
 
 
-_DOUBLED: Final = (Attach, Beat, Segment, GossipDelta, GossipAck, Detached)
+_DOUBLED: Final = (Attach, Beat, Segment, GossipDelta, GossipPromise, GossipAck, Detached)
 
 
 @pytest.mark.parametrize(

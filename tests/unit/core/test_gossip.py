@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from crdt import LWWMap, Origin, PackedDelta, Stamp, VersionVector
+from crdt import LWWMap, Origin, PackedDelta, PackedRows, Stamp, VersionVector
 from presence_actors.config import Knobs
 from presence_actors.core import gossip as module
 from presence_actors.core.gossip import Flow, Gossip, Peer
 from presence_actors.core.ids import NodeId, NodeName
 from presence_actors.core.instants import Instant
-from presence_actors.core.messages import DURABLE, PRESENCE, GossipAck, GossipDelta
+from presence_actors.core.messages import (
+    DURABLE,
+    PRESENCE,
+    GossipAck,
+    GossipDelta,
+    GossipPromise,
+    PeerMessage,
+)
 from tests.unit.core.building import (
     NOTHING,
     SHARD,
@@ -303,7 +310,7 @@ class Replica:
         self.gossip.note_peers([name(W1), name(W2)], at(0))
         self.maps = (map_of(*PEOPLE), map_of())
 
-    def round(self, now: int, *, idle: bool = False) -> list[tuple[str, GossipDelta]]:
+    def round(self, now: int, *, idle: bool = False) -> list[tuple[str, PeerMessage]]:
         """One round."""
         return [
             (str(to), message)
@@ -331,15 +338,77 @@ def test_silent_peers_are_only_greeted_and_only_when_idle() -> None:
     """A greeting names no life and has no rows."""
     replica = Replica()
     assert replica.round(0) == []
-    greetings = replica.round(0, idle=True)
-    assert [(to, message.map) for to, message in greetings] == [
-        ("a/w1", PRESENCE),
-        ("a/w1", DURABLE),
-        ("a/w2", PRESENCE),
-        ("a/w2", DURABLE),
+    greeting = GossipPromise(
+        shard=SHARD,
+        sender=W0,
+        receiver=None,
+        clock=CLOCK,
+        bases=(NOTHING, NOTHING),
+        seen=(replica.maps[PRESENCE].vector, NOTHING),
+        stretches=((0, 0), (0, 0)),
+        ready=True,
+        holders=[],
+    )
+    assert replica.round(0, idle=True) == [("a/w1", greeting), ("a/w2", greeting)]
+    assert [greeting.of(which).delta for which in (PRESENCE, DURABLE)] == [
+        PackedDelta.nothing(CLOCK)
+    ] * 2
+
+
+def test_two_maps_that_only_promise_do_so_in_one_message() -> None:
+    """From what the peer has seen of each to what we have seen of it."""
+    replica = Replica()
+    vector = replica.maps[PRESENCE].vector
+    peer = replica.hear(W1, 0)
+    peer.flows[PRESENCE].note_seen(vector)
+    ((_, promise),) = [one for one in replica.round(0, idle=True) if one[0] == "a/w1"]
+    assert isinstance(promise, GossipPromise)
+    assert (promise.receiver, promise.bases, promise.seen) == (
+        W1,
+        (vector, NOTHING),
+        (vector, NOTHING),
+    )
+    assert promise.of(PRESENCE) == GossipDelta(
+        shard=SHARD,
+        sender=W0,
+        receiver=W1,
+        map=PRESENCE,
+        delta=PackedDelta(vector, vector, PackedRows.empty(), CLOCK),
+        transfer=0,
+        seen=vector,
+        ready=True,
+        holders=[],
+        stretch=(0, replica.maps[PRESENCE].log_position),
+    )
+    assert promise.of(DURABLE).map == DURABLE
+
+
+def test_a_map_that_has_rows_to_send_goes_apart_from_the_other() -> None:
+    """What wants an answer does, and what waits for one says nothing meanwhile."""
+    replica = Replica()
+    replica.hear(W1, 0)
+    first = [one for to, one in replica.round(0, idle=True) if to == "a/w1"]
+    assert [
+        (type(one), one.map, one.transfer) for one in first if isinstance(one, GossipDelta)
+    ] == [
+        (GossipDelta, PRESENCE, 1),
+        (GossipDelta, DURABLE, 0),
     ]
-    assert all(message.receiver is None for _, message in greetings)
-    assert all(len(message.delta.rows) == 0 for _, message in greetings)
+    second = [one for to, one in replica.round(1, idle=True) if to == "a/w1"]
+    assert [one.map for one in second if isinstance(one, GossipDelta)] == [DURABLE]
+
+
+def test_a_greeting_of_one_map_goes_apart_from_a_promise_of_the_other() -> None:
+    """The peer has told what it has seen of one of them only."""
+    replica = Replica()
+    peer = replica.gossip.heed(W1, at(0), ready=True)
+    assert peer is not None
+    peer.flows[PRESENCE].note_seen(replica.maps[PRESENCE].vector)
+    said = [one for to, one in replica.round(0, idle=True) if to == "a/w1"]
+    assert [(one.map, one.receiver) for one in said if isinstance(one, GossipDelta)] == [
+        (PRESENCE, W1),
+        (DURABLE, None),
+    ]
 
 
 def test_a_peer_that_was_heard_gets_what_it_lacks_at_once() -> None:
@@ -347,6 +416,7 @@ def test_a_peer_that_was_heard_gets_what_it_lacks_at_once() -> None:
     replica = Replica()
     replica.hear(W1, 0)
     ((to, message),) = replica.round(0)
+    assert isinstance(message, GossipDelta)
     assert (to, message.map, message.receiver, len(message.delta.rows)) == (
         "a/w1",
         PRESENCE,

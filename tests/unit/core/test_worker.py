@@ -27,6 +27,7 @@ from presence_actors.core.messages import (
     Detached,
     GossipAck,
     GossipDelta,
+    GossipPromise,
     PeerMessage,
     Said,
     Segment,
@@ -208,10 +209,10 @@ def test_greetings_of_all_shards_to_one_peer_go_in_one_frame() -> None:
     (sent,) = act(machine, cluster(W0, W1))
     assert sent.to == name_of(W1)
     assert [
-        (message.shard, message.map)
+        (message.shard, message.receiver)
         for message in sent.messages
-        if isinstance(message, GossipDelta)
-    ] == [(shard, which) for shard in ALL for which in (0, 1)]
+        if isinstance(message, GossipPromise)
+    ] == [(shard, None) for shard in ALL]
 
 
 def test_a_replica_that_finds_itself_wrong_is_found_by_its_worker() -> None:
@@ -264,7 +265,7 @@ def test_a_worker_greets_the_replicas_of_another_zone() -> None:
         for effect in effects
         if isinstance(effect, Send) and effect.to == name_of(FAR)
         for message in effect.messages
-        if isinstance(message, GossipDelta)
+        if isinstance(message, GossipPromise)
     }
     assert greeted == set(ALL)
 

@@ -14,7 +14,7 @@ from presence_actors.errors import RemoteProtocolError, VersionRefused
 from presence_actors.wire.peer import VERSION, decode_frame, encode_frame
 from tests.golden.peer_frames import PEER
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "peer-v3"
+GOLDEN = Path(__file__).parents[2] / "golden" / "peer-v4"
 FRAMES = [encode_frame(messages) for messages in PEER.values()]
 
 
@@ -56,9 +56,9 @@ def test_another_version_is_refused_by_name() -> None:
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"\x02", id="a number"),
-        pytest.param(b"\x92\x03", id="cut off"),
-        pytest.param(b"\x92\x03\x90", id="without a checksum"),
-        pytest.param(b"\x92\x03\x92\x00\x90", id="with another checksum"),
+        pytest.param(b"\x92\x04", id="cut off"),
+        pytest.param(b"\x92\x04\x90", id="without a checksum"),
+        pytest.param(b"\x92\x04\x92\x00\x90", id="with another checksum"),
         pytest.param(summed(b"\x90") + b"\x00", id="more behind"),
         pytest.param(summed(b"\xdd\xff\xff\xff\xff"), id="a list that claims 4 billion members"),
         pytest.param(summed(b"\x91\x80"), id="a message without a type"),
@@ -76,7 +76,7 @@ def test_what_is_no_peer_frame_is_the_fault_of_the_peer(frame: bytes) -> None:
 
 
 @given(st.sampled_from(FRAMES), st.integers(0, 100_000), st.integers(1, 255))
-@example(b'\x92\x03\x92\xce"\r|\xc9\x90', 3, 0xCE ^ 0xD2)
+@example(b'\x92\x04\x92\xce"\r|\xc9\x90', 3, 0xCE ^ 0xD2)
 def test_one_wrong_byte_is_refused_or_changes_nothing(
     frame: bytes, place: int, change: int
 ) -> None:
