@@ -46,6 +46,7 @@ class ColumnarMap:
     """
 
     __slots__ = (
+        "_awaited",
         "_drift_ms_max",
         "_ids_kept",
         "_oldest_end",
@@ -67,6 +68,8 @@ class ColumnarMap:
         #: Rows that were above the vector when they came, in pieces.
         self._pending: list[NDArray[np.int64]] = []
         self._pending_count = 0
+        #: Whose they are: nothing becomes of them while nobody of these is heard.
+        self._awaited: frozenset[str] = frozenset()
         #: Where the log stood when tombstones were looked for last, and the oldest stamp of one.
         self._oldest_end = (0, 0)
 
@@ -238,7 +241,7 @@ class ColumnarMap:
             StampTooFar, BaseNotSeen: As `apply`.
         """
         self.require_acceptable(base, new, clock, wall_ms)
-        if self._pending:
+        if self._awaited and not self._awaited.isdisjoint(new.beyond(self.vector)):
             self.advance(new, _NO_ROWS, self.entries.log.position)
         else:
             self.vector = self.vector.merge(new)
@@ -277,6 +280,7 @@ class ColumnarMap:
         if len(above):
             self._pending.append(above)
             self._pending_count += len(above)
+            self._awaited |= self._origins_of(above)
         if not self._pending or not (
             moves or self._pending_count > 2 * len(self.entries) + _PENDING_MIN
         ):
@@ -286,6 +290,7 @@ class ColumnarMap:
         above = self._above(waiting, self.vector)
         self._pending = [above] if len(above) else []
         self._pending_count = len(above)
+        self._awaited = self._origins_of(above)
         covered = np.setdiff1d(waiting, above, assume_unique=True)
         positions = log.positions_of(covered)
         # What changed in this very call has a position that nobody has seen yet.
@@ -294,6 +299,13 @@ class ColumnarMap:
         if len(covered):
             self.entries.note_birth(covered, len(covered))
             log.append(covered, new_count=0)
+
+    def _origins_of(self, rows: NDArray[np.int64]) -> frozenset[str]:
+        """Whose rows these are."""
+        names = self.entries.origins.names
+        return frozenset(
+            names[number] for number in set(self.entries.table.origins.take(rows).tolist())
+        )
 
     def _waiting(self, vector: VersionVector | None = None) -> NDArray[np.int64]:
         """The rows that a vector (that of the map, if none is given) does not cover, ascending."""
@@ -458,8 +470,12 @@ class ColumnarMap:
         """
         table, position = self.entries.table, self.entries.log.position
         known_at, oldest = self._oldest_end
-        if known_at == position and before <= oldest:
-            return 0
+        few = self.entries.log.few_beyond(known_at, most=_FEW)
+        if few is not None:
+            oldest = min((oldest, *(table.stamps_at[row] for row in few)))
+            self._oldest_end = (position, oldest)
+            if before <= oldest:
+                return 0
         ended = table.ended_rows()
         stamps = table.stamps.take(ended)
         old = stamps < np.uint64(before)
