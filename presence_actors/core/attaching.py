@@ -57,7 +57,8 @@ class Attachments:
         self._knobs = knobs
         self._links = [ShardLink(ShardId(index), now) for index in range(shards)]
         self._workers: dict[NodeName, _WorkerState] = {}
-        self._next_beat = now.instant
+        #: When the workers are told of us next.
+        self.next_beat = now.instant
         #: Until then the best replica is waited for: not all gateways shall run to the first one
         #: that answers.
         self._patient_until = now.instant
@@ -139,7 +140,7 @@ class Attachments:
             )
             if link.worker is not None and link.worker not in names:
                 link.detach(now)
-        self._next_beat = now.instant
+        self.next_beat = now.instant
         self._patient_until = Instant(now.instant + self._knobs.peer_silence_ms)
 
     def _liking(self, event: ClusterChanged) -> dict[NodeName, int]:
@@ -201,7 +202,7 @@ class Attachments:
 
     def deadline(self) -> Instant:
         """The next beat, or what a link has to send."""
-        earliest = self._next_beat
+        earliest = self.next_beat
         for link in self._links:
             instant = link.deadline()
             if instant is not None and instant < earliest:
@@ -210,9 +211,9 @@ class Attachments:
 
     def take_beats(self, now: Now, *, may_leave: bool) -> list[Send]:
         """The beats, if it is time for them; silent workers are left first, if we may judge."""
-        if now.instant < self._next_beat:
+        if now.instant < self.next_beat:
             return []
-        self._next_beat = Instant(now.instant + self._knobs.gateway_beat_ms)
+        self.next_beat = Instant(now.instant + self._knobs.gateway_beat_ms)
         numbers: dict[NodeName, dict[ShardId, int]] = {name: {} for name in self._workers}
         for link in self._links:
             if link.worker is None:

@@ -195,12 +195,13 @@ class GatewayMachine:
             return self._take_out()
         due = self._next_due()
         # Some things are done as soon as they can be, and not at any time: whoever waits says so.
-        if due <= now.instant or not (
-            settled and self._broadcasting.is_idle and self._acting.is_idle
-        ):
+        waits = not (settled and self._broadcasting.is_idle and self._acting.is_idle)
+        if waits or due <= now.instant:
             self._run_due()
             due = self._next_due()
-        self._due = due
+        elif self._attachments.deadline() <= now.instant:
+            self._run_links()
+        self._due = min(due, self._attachments.deadline())
         return self._take_out()
 
     def _only_answers(self, event: GatewayEvent) -> bool:
@@ -242,7 +243,8 @@ class GatewayMachine:
         return out
 
     def _next_due(self) -> Instant:
-        earliest = self._attachments.deadline()
+        """The earliest of all but what links have to send."""
+        earliest = self._attachments.next_beat
         parts = (
             self._watching,
             self._polling,
@@ -782,6 +784,11 @@ class GatewayMachine:
         self._out.extend(self._polling.run_due(now))
         self._out.extend(self._acting.run_due(now))
         self._out.extend(self._broadcasting.take_answers(now))
+        self._run_links()
+
+    def _run_links(self) -> None:
+        """What goes to replicas; most often nothing else is due."""
+        now = self._now
         going = self._attachments.take_messages(now)
         for worker, broadcasts in self._broadcasting.take_due(now).items():
             going.setdefault(worker, []).extend(broadcasts)

@@ -146,6 +146,13 @@ MUTANTS: Final = (
         "one_way or silence",
     ),
     Mutant(
+        "take of a promise for both maps only what it says of entries",
+        _REPLICA,
+        "for which in (PRESENCE, DURABLE):\n                self._take_delta",
+        "for which in (PRESENCE,):\n                self._take_delta",
+        "tests/property/test_promises.py",
+    ),
+    Mutant(
         "let the later of two choices win, not the private one",
         "presence_actors/core/durable.py",
         "turn += int(private)",
