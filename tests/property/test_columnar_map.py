@@ -4,7 +4,8 @@ Three maps take the same steps: the naive one; one by rows, a few at a time; one
 deltas, in whole batches.  The hash of the latter two is a poor one, so that keys crowd into the
 same buckets with the same tags.  Whatever comes (writes, batches with a key twice, parts that no
 vector covers yet, replaced origins, forgotten tombstones and origins, growth, reuse of rows,
-restarts from old snapshots, clocks that are ahead, damaged bytes), all three say the same.
+restarts from old snapshots, clocks that are ahead, keys with one hash, damaged bytes), all three
+say the same.
 """
 
 from copy import deepcopy
@@ -23,6 +24,7 @@ from crdt import (
     Delta,
     Handles,
     Key,
+    KeyCollision,
     KeyHasher,
     LWWMap,
     Merged,
@@ -47,6 +49,8 @@ WALL_MS = 1_000
 KEYS: list[Key] = [
     (f"room:{number % 7}", f"user-{number}", f"session-{number}") for number in range(60)
 ]
+#: Its hash is that of a key above.
+TWINS: dict[Key, Key] = {("room:twin", f"user-{n}", f"twin-{n}"): KEYS[n] for n in range(0, 60, 3)}
 HOLDERS = ("", "gateway-1", "gateway-2")
 MINE = Origin("mine/w/1")
 
@@ -57,7 +61,7 @@ vectors = st.dictionaries(some_origins, stamps | st.just(Stamp(0)), max_size=3).
 
 
 class PoorHasher(KeyHasher):
-    """A hash under which many keys share a bucket, and some a tag as well."""
+    """A hash under which many keys share a bucket, some a tag as well, and twins all of it."""
 
     __slots__ = ()
 
@@ -66,7 +70,8 @@ class PoorHasher(KeyHasher):
         return super().topic_word(topic) % 3
 
     def words_of(self, key: Key) -> tuple[int, int]:
-        """The same bucket for most, the same tag for some; never the same hash."""
+        """The same bucket for most, the same tag for some; the same hash only for twins."""
+        key = TWINS.get(key, key)
         number = KEYS.index(key)
         return self.topic_word(key[0]), (number % 5) << 34 | number << 8
 
@@ -236,6 +241,33 @@ class MapsInStep(RuleBasedStateMachine):
             lambda: self.by_batch.columns.apply_encoded(packed, wall_ms=WALL_MS),
         ):
             with pytest.raises(StampTooFar):
+                take()
+
+    @rule(
+        drawn=st.lists(rows, max_size=30),
+        twin=st.sampled_from(sorted(TWINS)),
+        stamp=stamps,
+        place=st.integers(0, 30),
+    )
+    def hear_a_key_with_the_hash_of_another(
+        self, drawn: list[Row], twin: Key, stamp: Stamp, place: int
+    ) -> None:
+        """Two keys with one hash, one of them held or both in one batch: all of it is refused.
+
+        A row that the vector covers is news to nobody, whatever its key; so the two are not.
+        """
+        fresh = Origin("twins/w/1")
+        both = [Row(key, stamp, fresh, 0, 1, "", b"") for key in (twin, TWINS[twin])]
+        held = TWINS[twin] in self.naive.rows
+        batch = consistent(drawn, self.written)
+        batch[place:place] = both[: 1 if held else 2]
+        delta = delta_of(batch, new=VersionVector())
+        packed = self.by_batch.pack(delta).encode()
+        for take in (
+            lambda: self.by_row.apply(delta, wall_ms=WALL_MS),
+            lambda: self.by_batch.columns.apply_encoded(packed, wall_ms=WALL_MS),
+        ):
+            with pytest.raises(KeyCollision):
                 take()
 
     @rule(drawn=st.lists(rows, max_size=8), data=st.binary(max_size=60), cut=st.integers(0, 400))

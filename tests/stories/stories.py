@@ -16,6 +16,7 @@ from tests.stories.telling import (
     of_kind,
     shows,
     statuses_of,
+    told,
     until_all,
     until_true,
 )
@@ -336,9 +337,11 @@ async def two_sides_of_a_cut(stage: Stage) -> None:
             for event in news_of(person, before[id(person)])
             if getattr(event, "topic", "room:lobby") == "room:lobby"
         ]
-        assert not [event for event in news if isinstance(event, Leave)]
+        assert not [event for event in news if isinstance(event, Leave)], told(
+            person, before[id(person)]
+        )
         joined = sorted(event.entry.key for event in news if isinstance(event, Join))
-        assert joined == ["lena", "rick"], "the net, once"
+        assert joined == ["lena", "rick"], told(person, before[id(person)])
         statuses = [event.status for event in news if isinstance(event, Status)]
         assert "offline" not in statuses
         views = [event for event in news if isinstance(event, View)]

@@ -18,6 +18,7 @@ __all__ = [
     "of_kind",
     "shows",
     "statuses_of",
+    "told",
     "until_all",
     "until_true",
 ]
@@ -47,6 +48,11 @@ def news_of(person: Person, before: int) -> list[Event]:
     """What the person heard of others since then; the device's own connection does not count."""
     kinds = (Join, Update, Leave, Status, View)
     return [event for event in person.heard[before:] if isinstance(event, kinds)]
+
+
+def told(person: Person, before: int) -> str:
+    """What a failure says: where there was more than the net, all that was told shows why."""
+    return "\n".join([f"{person.name} was told:", *map(repr, person.heard[before:])])
 
 
 def all_online(person: Person, names: set[str]) -> bool:

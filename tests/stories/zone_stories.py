@@ -12,6 +12,7 @@ from tests.stories.telling import (
     all_online,
     news_of,
     of_kind,
+    told,
     until_all,
     until_true,
 )
@@ -79,7 +80,7 @@ async def two_zones_cut_apart(stage: Stage) -> None:
         news = news_of(person, before[person.name])
         joined = [event.entry.key for event in news if isinstance(event, Join)]
         left = [event.entry.key for event in news if isinstance(event, Leave)]
-        assert (joined, left) == (["boris"], ["anna"]), "the net, once"
+        assert (joined, left) == (["boris"], ["anna"]), told(person, before[person.name])
         statuses = [event.status for event in news if isinstance(event, Status)]
         assert "offline" not in statuses
 

@@ -336,6 +336,42 @@ def test_rule_5_a_vector_that_moved_with_a_first_part_would_claim_what_died_with
     assert len(sender.missing(vector(a=2), after=reached)[0]) == 0
 
 
+@pytest.mark.parametrize("sends_what_is_above", [False, True])
+def test_a_target_fixed_when_the_parts_began_would_claim_what_was_never_sent(
+    *, sends_what_is_above: bool
+) -> None:
+    """Of a row that changes while parts are under way, the old version is gone for ever.
+
+    So the last part claims what has been seen when it is sent, not when the first one was.
+
+    ::
+
+        sender    alice@1 bob@2   --part 1: alice-->     bob@3     --the rest, up to 2-->
+        receiver  claims 1 and 2; another one that claims just those has bob@2: they differ
+    """
+    sender, receiver, other = new_map(), new_map(), new_map()
+    rows = [write(A, 1), write(A, 2, key=OTHER)]
+    for replica in (sender, other):
+        replica.apply(delta(NOTHING, vector(a=2), *rows), wall_ms=WALL_MS)
+    target = sender.vector
+    first, reached, _ = sender.missing(receiver.vector, limit=1)
+    receiver.apply(Delta(NOTHING, NOTHING, first, Stamp(0)), wall_ms=WALL_MS)
+    sender.apply(delta(vector(a=2), vector(a=3), write(A, 3, key=OTHER)), wall_ms=WALL_MS)
+    rest, _, complete = sender.missing(receiver.vector, after=reached)
+    assert complete
+
+    fixed = [row for row in rest if sends_what_is_above or target.covers(row.origin, row.stamp)]
+    wrong, right = new_map(), receiver
+    wrong.apply(Delta(NOTHING, target, Rows.of([*first, *fixed]), Stamp(0)), wall_ms=WALL_MS)
+    assert wrong.vector == other.vector
+    covered = [row for row in wrong.all_rows() if target.covers(row.origin, row.stamp)]
+    assert covered == rows[:1], "equal vectors, and not the same rows below them"
+
+    right.apply(Delta(NOTHING, sender.vector, rest, Stamp(0)), wall_ms=WALL_MS)
+    assert right.vector == sender.vector
+    assert list(right.all_rows()) == list(sender.all_rows())
+
+
 def test_rule_6_a_restart_under_the_old_name_would_write_what_all_skip() -> None:
     """A start without memory is a new origin: its first stamps are nobody's."""
     peer = new_map()
