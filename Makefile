@@ -74,7 +74,7 @@ simulation: $(STAMP)  ## stories under a virtual clock, and the model of what ma
 	$(PYTEST) $(PARALLEL) tests/simulation tests/model $(ARGS)
 
 integration: $(STAMP)  ## real processes, real sockets, real Ray
-	$(PYTEST) -m "$(HERE)" tests/integration $(ARGS)
+	$(PYTEST) -n 2 --dist loadgroup -m "$(HERE)" tests/integration $(ARGS)
 
 # Without npm the tests skip, and say so.
 test-node: $(STAMP)  ## the JavaScript client, and stock Phoenix clients against a real cluster

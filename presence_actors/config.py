@@ -124,6 +124,14 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
         return self.unreachable_after_ms + self.resend_ms
 
     @property
+    def stall_ms(self) -> int:
+        """Who runs so much later than it was to must not judge others' silence yet.
+
+        Their last word may have been a beat old when the stall began.
+        """
+        return self.peer_silence_ms - self.gateway_beat_ms
+
+    @property
     def forget_interval_ms(self) -> int:
         """How often a replica looks for what it may forget."""
         return max(self.gossip_idle_ms, self.horizon_ms // 360)

@@ -1,15 +1,17 @@
 """A gateway's attachments to all shards: which replica, whether it lives, when to leave it.
 
 Beats go to every worker, attached or not, so that the gateway knows whom it could turn to. A
-worker that is silent for `peer_silence_ms`, or that answers as another life, is left at once;
-replicas that may vouch for absence are preferred, then those on our own machine. Among these each
-gateway begins at another worker, and stays with it for all shards it can: the load is spread, and
-what goes between the two travels in few frames.
+worker that is silent for `peer_silence_ms` is looked at again a moment later, since a gateway that
+was not let run finds everybody silent until it has read what came meanwhile, and is left then; one
+that answers as another life is left at once. Replicas that may vouch for absence are preferred,
+then those on our own machine. Among these each gateway begins at another worker, and stays with it
+for all shards it can: the load is spread, and what goes between the two travels in few frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from presence_actors.config import Knobs
 from presence_actors.core.effects import Send
@@ -31,15 +33,20 @@ from presence_actors.core.views import AttachmentView, ZoneView
 
 __all__ = ["Attachments"]
 
+#: After so small a part of a beat a silent worker is looked at again.
+_LOOKS_A_BEAT: Final = 4
+
 
 class _WorkerState:
     """What the gateway knows of a worker."""
 
-    __slots__ = ("heard", "node", "ready", "zones")
+    __slots__ = ("heard", "node", "ready", "silent_before", "zones")
 
     def __init__(self) -> None:
         self.node: NodeId | None = None
         self.heard: Instant | None = None
+        #: Whether it was silent when it was looked at last.
+        self.silent_before = False
         self.ready: frozenset[ShardId] = frozenset()
         #: {another zone: when the worker last heard of it}
         self.zones: dict[ZoneId, Instant | None] = {}
@@ -213,12 +220,14 @@ class Attachments:
         """The beats, if it is time for them; silent workers are left first, if we may judge."""
         if now.instant < self.next_beat:
             return []
-        self.next_beat = Instant(now.instant + self._knobs.gateway_beat_ms)
+        silent, in_doubt = self._look(now) if may_leave else (set(), False)
+        span_ms = self._knobs.gateway_beat_ms // (_LOOKS_A_BEAT if in_doubt else 1)
+        self.next_beat = Instant(now.instant + span_ms)
         numbers: dict[NodeName, dict[ShardId, int]] = {name: {} for name in self._workers}
         for link in self._links:
             if link.worker is None:
                 continue
-            if may_leave and (self._is_silent(link.worker, now) or self._is_worse(link, now)):
+            if may_leave and (link.worker in silent or self._is_worse(link, now)):
                 self._leave(link, now)
             elif link.attached:
                 numbers[link.worker][link.shard] = link.number
@@ -226,6 +235,18 @@ class Attachments:
             Send(name, [Beat(self._node, state.node or NodeId(""), numbers[name])])
             for name, state in self._workers.items()
         ]
+
+    def _look(self, now: Now) -> tuple[set[NodeName], bool]:
+        """Workers of ours that are still silent at a second look; whether one is at a first."""
+        silent: set[NodeName] = set()
+        in_doubt = False
+        for name in {link.worker: None for link in self._links if link.worker is not None}:
+            state = self._workers[name]
+            was_silent, state.silent_before = state.silent_before, self._is_silent(name, now)
+            if state.silent_before and was_silent:
+                silent.add(name)
+            in_doubt = in_doubt or (state.silent_before and not was_silent)
+        return silent, in_doubt
 
     def take_lost(self, now: Now) -> list[ShardLink]:
         """Links that are without a replica and have just been given one to turn to."""
@@ -238,6 +259,7 @@ class Attachments:
             node = None if name is None else self._workers[name].node
             if name is not None and node is not None:
                 link.choose(name, node)
+                self._workers[name].silent_before = False
                 chosen.append(link)
         return chosen
 

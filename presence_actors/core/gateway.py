@@ -168,9 +168,7 @@ class GatewayMachine:
         self._heartbeats = 0
         self._now = now
         self._due = now.instant
-        self._amnesty = Amnesty(
-            now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
-        )
+        self._amnesty = Amnesty(now.instant, stall_ms=knobs.stall_ms, span_ms=knobs.gateway_beat_ms)
         self._out: list[GatewayEffect] = []
 
     # The contract.

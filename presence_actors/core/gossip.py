@@ -29,6 +29,7 @@ from presence_actors.config import Knobs
 from presence_actors.core.ids import NodeId, NodeName, ShardId, ZoneId, is_newer, name_of, zone_of
 from presence_actors.core.instants import Instant, Now
 from presence_actors.core.limits import GOSSIP_ROWS_MAX
+from presence_actors.core.membership import HolderBook
 from presence_actors.core.messages import (
     DURABLE,
     PRESENCE,
@@ -222,6 +223,8 @@ class Gossip:
         #: Those of our own zone, and those of each other one; each in the order of names.
         self._near: list[tuple[NodeName, Peer]] = []
         self._far: dict[ZoneId, list[tuple[NodeName, Peer]]] = {}
+        #: All replicas of our own zone, this one among them.
+        self._names_here = [name_of(node)]
         self.next_round = now.instant
         self._next_promise = now.instant
 
@@ -232,10 +235,12 @@ class Gossip:
         """The other replicas of the shard are these now."""
         self._peers = {name: self._peers.get(name) or Peer() for name in sorted(names)}
         self._near, self._far = [], {}
+        self._names_here = [name_of(self._node)]
         for name, peer in self._peers.items():
             zone = zone_of(name)
             here = self._near if zone == self._zone else self._far.setdefault(zone, [])
             here.append((name, peer))
+        self._names_here += [name for name, _ in self._near]
         self.next_round = now.instant
 
     def want_round(self, now: Now) -> None:
@@ -326,6 +331,7 @@ class Gossip:
         withheld: tuple[Iterable[Origin], Iterable[Origin]],
         clock: Stamp,
         holders: list[HolderReport],
+        book: HolderBook,
         now: Now,
         *,
         idle: bool,
@@ -333,8 +339,11 @@ class Gossip:
     ) -> list[tuple[NodeName, GossipDelta | GossipPromise]]:
         """To each peer what it lacks of either map, or a promise if it is time for one.
 
-        Nobody is told of origins that are `withheld`: we may not speak for them.
+        Nobody is told of origins that are `withheld`: we may not speak for them. Of gateways we say
+        in our zone what we hear ourselves (`holders`), as everybody there does. Another zone hears
+        us alone, so there we say what all of our zone hear (`book`).
         """
+        abroad = book.summary(self._names_here) if self._far else holders
         silenced = (frozenset(withheld[0]), frozenset(withheld[1]))
         believed = (believed_of(maps[0], silenced[0]), believed_of(maps[1], silenced[1]))
         repeat_at = Instant(now.instant + self._knobs.resend_ms)
@@ -370,7 +379,7 @@ class Gossip:
                     transfer=transfer,
                     seen=believed[which],
                     ready=ready,
-                    holders=holders,
+                    holders=holders if zone_of(name) == self._zone else abroad,
                     stretch=stretch,
                 )
                 deltas.append(message)

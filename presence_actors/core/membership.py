@@ -6,6 +6,8 @@ beats: it may have moved to another replica.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from presence_actors.core.ids import NodeId, NodeName, is_newer, name_of
 from presence_actors.core.instants import WallMs
 from presence_actors.core.messages import HolderReport
@@ -59,6 +61,15 @@ class HolderBook:
                 else:
                     last[gateway] = max(since, last.get(gateway, since))
         return {gateway: last[gateway] for gateway in sorted(last) if gateway not in beating}
+
+    def summary(self, reporters: Iterable[NodeName]) -> list[HolderReport]:
+        """What these replicas say, in one voice: a gateway beats if one of them hears it."""
+        known: dict[NodeId, WallMs | None] = {}
+        for reporter in reporters:
+            for gateway, since in self._reports.get(reporter, {}).items():
+                before = known.get(gateway, since)
+                known[gateway] = None if since is None or before is None else max(since, before)
+        return [HolderReport(gateway, known[gateway]) for gateway in sorted(known)]
 
     def gateways(self) -> list[NodeId]:
         """Every gateway that somebody reports, sorted."""

@@ -113,9 +113,7 @@ class ReplicaMachine:
         #: The other zones, and those that an operator has given up.
         self._zones: list[ZoneId] = []
         self._retired: list[ZoneId] = []
-        self._amnesty = Amnesty(
-            now.instant, stall_ms=knobs.peer_silence_ms, span_ms=knobs.gateway_beat_ms
-        )
+        self._amnesty = Amnesty(now.instant, stall_ms=knobs.stall_ms, span_ms=knobs.gateway_beat_ms)
         self._started = now.instant
         #: {key: value of its end}: entries that no gateway knows, while our clock may not stamp.
         self._owed: dict[tuple[str, str, str], bytes] = {}
@@ -607,6 +605,7 @@ class ReplicaMachine:
             (self._store.beyond(PRESENCE, self._now), self._store.beyond(DURABLE, self._now)),
             self._store.clock.last,
             self._attached.reports(),
+            self._holders,
             self._now,
             idle=idle,
             ready=self.is_ready,

@@ -177,6 +177,10 @@ class World(Cutting):
         """Lets virtual time pass."""
         self.run_until(None, span_ms)
 
+    def stall(self, span_ms: int) -> None:
+        """Everything stands still, clients too, as on a machine that its host does not let run."""
+        self.instant = Instant(self.instant + span_ms)
+
     def run_until(self, condition: Callable[[], bool] | None, within_ms: int) -> bool:
         """Lets time pass until the condition holds; whether it did in time."""
         end, heap = Instant(self.instant + within_ms), self._heap

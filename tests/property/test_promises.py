@@ -11,6 +11,7 @@ from presence_actors.config import Knobs
 from presence_actors.core import gossip as module
 from presence_actors.core.gossip import Gossip
 from presence_actors.core.ids import NodeId
+from presence_actors.core.membership import HolderBook
 from presence_actors.core.messages import (
     DURABLE,
     PRESENCE,
@@ -68,7 +69,7 @@ def rounds(
         message
         for now in (later, later + 1)
         for _, message in rounds.round(
-            maps, (withheld, []), stamp(9), [], at(now), idle=idle, ready=True
+            maps, (withheld, []), stamp(9), [], HolderBook(), at(now), idle=idle, ready=True
         )
     ]
 

@@ -404,6 +404,26 @@ def test_a_worker_that_wakes_up_reads_before_it_says_who_is_silent() -> None:
     assert [event for _, event in watcher.told[count:]] == []
 
 
+@pytest.mark.parametrize("beats", range(8))
+def test_a_machine_that_stood_still_for_a_moment_costs_nobody_anything(beats: int) -> None:
+    """All of it, as when its host does not let it run; each judges others by what waits unread.
+
+    The last word of everybody is up to a beat old when it begins.
+    """
+    world = small_world(seed=beats)
+    place(world, {0: 0, 1: 1})
+    watcher = watch(world, [0], users=["bob"])
+    arrive(world, "bob", [1])
+    lives = [world.gateway(index).inspect().attachments for index in (0, 1)]
+    count = len(watcher.told)
+    for span in range(KNOBS.gateway_beat_ms // 2, KNOBS.client_lease_ms - KNOBS.heartbeat_ms, 60):
+        world.run(1_000 + 13 * beats)
+        world.stall(span)
+        world.run(1_000)
+        assert [world.gateway(index).inspect().attachments for index in (0, 1)] == lives, span
+    assert [event for _, event in watcher.told[count:]] == []
+
+
 def test_a_new_life_whose_clock_is_behind_is_still_the_new_one() -> None:
     """A worker comes back at once, on a machine whose clock is a little behind: it is heard.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from presence_actors.client.events import Event, translate
 from presence_actors.config import ClusterConfig, Knobs
 from presence_actors.core.events import ConnectionLost, DrainCancelled, DrainRequested
+from presence_actors.core.gateway import GatewayMachine
 from presence_actors.core.ids import NodeName, zone_of
 from presence_actors.core.vocabulary import (
     ClientMessage,
@@ -101,9 +102,15 @@ class WorldStage:
         assert self.world.run_until(self._has_met, 10_000)
 
     async def person(
-        self, name: str, *, gateway: int, device: str = "desktop", zone: str = "a"
+        self,
+        name: str,
+        *,
+        gateway: int,
+        device: str = "desktop",
+        zone: str = "a",
+        stays: bool = False,
     ) -> WorldPerson:
-        order = [gateway, 1 - gateway]
+        order = [gateway] if stays else [gateway, 1 - gateway]
         client = self.world.client(name, gateways=order, device=device, zone=zone)
         assert self.world.run_until(lambda: bool(client.told), 5_000)
         return WorldPerson(self.world, client)
@@ -136,6 +143,12 @@ class WorldStage:
     async def life(self, name: str) -> str:
         process = self.world.processes[self._name(name)]
         return process.node if process.alive else ""
+
+    async def homes(self, gateway: str) -> set[str]:
+        machine = self.world.processes[self._name(gateway)].machine
+        if not isinstance(machine, GatewayMachine):
+            raise TypeError(gateway)
+        return {str(one.worker) for one in machine.inspect().attachments if one.attached}
 
     async def is_ready(self, worker: str) -> bool:
         process = self.world.processes[self._name(worker)]

@@ -19,11 +19,12 @@ __all__ = ["STORY_KNOBS", "Person", "Stage"]
 #: ones.
 STORY_KNOBS = Knobs(
     heartbeat_ms=1_000,
-    client_lease_ms=3_000,
+    client_lease_ms=4_000,
     grace_connection_ms=2_500,
     grace_gateway_ms=8_000,
-    unreachable_after_ms=3_000,
-    unreachable_ms_max=60_000,
+    peer_silence_ms=2_000,
+    unreachable_after_ms=4_000,
+    unreachable_ms_max=40_000,
     reconnect_jitter_ms=1_500,
     reconnect_ms_max=5_000,
     startup_grace_ms=3_000,
@@ -77,8 +78,16 @@ class Stage(Protocol):
     knobs: Knobs
 
     async def person(
-        self, name: str, *, gateway: int, device: str = "desktop", zone: str = "a"
-    ) -> Person: ...
+        self,
+        name: str,
+        *,
+        gateway: int,
+        device: str = "desktop",
+        zone: str = "a",
+        stays: bool = False,
+    ) -> Person:
+        """Somebody comes to a gateway, and knows no other one if they are to stay."""
+        ...
 
     async def until(self, what: str, condition: Callable[[], bool], *, within_ms: int) -> int:
         """Waits for the condition and returns how long it took; fails with `what` if in vain."""
@@ -104,6 +113,10 @@ class Stage(Protocol):
 
     async def life(self, name: str) -> str:
         """The present life of a process."""
+        ...
+
+    async def homes(self, gateway: str) -> set[str]:
+        """The workers that a gateway is attached to."""
         ...
 
     async def is_ready(self, worker: str) -> bool:

@@ -12,6 +12,7 @@ from tests.stories.stage import Person, Stage
 __all__ = [
     "SOON_MS",
     "all_online",
+    "at_home",
     "gone_after_ms",
     "is_back",
     "news_of",
@@ -68,6 +69,23 @@ def shows(person: Person, user: str, meta: dict[str, object]) -> bool:
 async def is_back(stage: Stage, worker: str, old: str) -> bool:
     """Whether a new life of the worker has filled itself."""
     return await stage.life(worker) not in ("", old) and await stage.is_ready(worker)
+
+
+async def at_home(stage: Stage) -> None:
+    """Each gateway is attached to the worker of its number, as after a start.
+
+    One that had to leave it, in an earlier story or since the machine stood still for a moment,
+    stays away; a new life of it begins there.
+    """
+    for gateway, worker in (("g0", "a/w0"), ("g1", "a/w1")):
+        if await stage.homes(gateway) == {worker}:
+            continue
+        await stage.kill(gateway, hard=True)
+
+        async def is_home(gateway: str = gateway, worker: str = worker) -> bool:
+            return await stage.homes(gateway) == {worker}
+
+        await until_true(stage, f"{gateway} is at {worker}", is_home)
 
 
 async def until_all(

@@ -120,10 +120,16 @@ class RayStage:
         await self.heal()
 
     async def person(
-        self, name: str, *, gateway: int, device: str = "desktop", zone: str = "a"
+        self,
+        name: str,
+        *,
+        gateway: int,
+        device: str = "desktop",
+        zone: str = "a",
+        stays: bool = False,
     ) -> RayPerson:
         urls = await asyncio.to_thread(lambda: self._zone(zone).gateway_urls)
-        order = urls[gateway:] + urls[:gateway]
+        order = [urls[gateway]] if stays else urls[gateway:] + urls[:gateway]
         token = mint(name, key=self._token_key, namespace=self._namespace)
         # Both encodings in each story, so that they meet in its rooms.
         encoding = ("json", "msgpack")[len(self._people) % 2]
@@ -171,6 +177,13 @@ class RayStage:
         picture = await self._look(name)
         view = None if picture is None else picture.view
         return view.node if isinstance(view, WorkerView | GatewayView) else ""
+
+    async def homes(self, gateway: str) -> set[str]:
+        picture = await self._look(gateway)
+        view = None if picture is None else picture.view
+        if not isinstance(view, GatewayView):
+            return set()
+        return {str(one.worker) for one in view.attachments if one.attached}
 
     async def is_ready(self, worker: str) -> bool:
         picture = await self._look(worker)

@@ -56,6 +56,11 @@ class Trial:
             link.attach(self.gateway, [], [], [], Instant(instant + KNOBS.resend_ms))
         return beats
 
+    def looks_twice(self, instant: int) -> list[Send]:
+        """As `runs`, and again when a worker that was silent then is looked at once more."""
+        self.runs(instant)
+        return self.runs(instant + BEAT // 4)
+
     def acks(self, *nodes: NodeId, ready: tuple[NodeId, ...] = (W0, W1)) -> None:
         """These workers answer, some of them as ready."""
         for node in nodes:
@@ -190,15 +195,28 @@ def test_a_replica_that_may_vouch_for_absence_is_preferred_to_one_that_may_not()
 
 
 def test_a_silent_worker_is_left_for_one_that_answers() -> None:
-    """At the first beat after the silence."""
+    """At the second look at its silence."""
     trial = standing()
     trial.runs(BEAT)
     trial.acks(W1)
     trial.runs(SILENCE - 1)
     assert trial.chosen() == W0
     trial.acks(W1)
-    trial.runs(SILENCE)
+    trial.looks_twice(SILENCE)
     assert (trial.chosen(), trial.link.number, trial.link.attached) == (W1, 2, False)
+
+
+def test_a_worker_whose_word_waited_unread_is_not_left() -> None:
+    """A gateway that was not let run finds everybody silent at its first look."""
+    trial = standing()
+    trial.runs(SILENCE)
+    assert trial.chosen() == W0
+    trial.acks(W0)
+    trial.runs(SILENCE + BEAT // 4)
+    trial.runs(2 * SILENCE)
+    assert trial.chosen() == W0, "the next silence is looked at for the first time again"
+    trial.runs(2 * SILENCE + BEAT // 4)
+    assert trial.chosen() is None
 
 
 def test_nobody_is_left_while_we_may_not_judge() -> None:
@@ -212,10 +230,10 @@ def test_nobody_is_left_while_we_may_not_judge() -> None:
 def test_if_all_are_silent_there_is_nobody_to_turn_to_until_one_answers() -> None:
     """What gathers meanwhile waits."""
     trial = standing()
-    trial.runs(SILENCE)
+    trial.looks_twice(SILENCE)
     assert trial.chosen() is None
     trial.acks(W1)
-    trial.runs(SILENCE + 1)
+    trial.runs(trial.at + 1)
     assert trial.chosen() == W1
 
 
@@ -228,7 +246,7 @@ def test_anything_that_comes_from_a_worker_is_a_sign_of_its_life() -> None:
     assert trial.chosen() == W0
     for stranger in (life("a/w0", 9), life("a/w7")):
         trial.attachments.note_heard(stranger, at(2 * SILENCE - 1))
-    trial.runs(2 * SILENCE)
+    trial.looks_twice(2 * SILENCE)
     assert trial.chosen() is None
 
 
@@ -387,8 +405,8 @@ def test_a_link_is_cut_off_when_it_has_been_lost_for_too_long() -> None:
     trial.runs(BEAT)
     trial.at = BEAT
     trial.acks(W0)
-    trial.runs(BEAT + SILENCE)
-    lost = BEAT + SILENCE
+    trial.looks_twice(BEAT + SILENCE)
+    lost = trial.at
     assert trial.chosen() is None
     after = KNOBS.unreachable_after_ms
     assert trial.attachments.take_reach_changes(at(lost + after - 1)) == []
@@ -498,6 +516,6 @@ def test_a_gateway_whose_links_stand_has_nothing_due_before_its_deadline() -> No
     settled = [trial.attachments.is_settled]
     trial.link.hear(ALL_HEARD)
     settled.append(trial.attachments.is_settled)
-    trial.runs(BEAT + SILENCE)
+    trial.looks_twice(BEAT + SILENCE)
     settled.append(trial.attachments.is_settled)
     assert settled == [False, True, False]

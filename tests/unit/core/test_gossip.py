@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from crdt import LWWMap, Origin, PackedDelta, PackedRows, Stamp, VersionVector
@@ -9,16 +11,20 @@ from presence_actors.config import Knobs
 from presence_actors.core import gossip as module
 from presence_actors.core.gossip import Flow, Gossip, Peer
 from presence_actors.core.ids import NodeId, NodeName
-from presence_actors.core.instants import Instant
+from presence_actors.core.instants import Instant, WallMs
+from presence_actors.core.membership import HolderBook
 from presence_actors.core.messages import (
     DURABLE,
     PRESENCE,
     GossipAck,
     GossipDelta,
     GossipPromise,
+    HolderReport,
     PeerMessage,
 )
 from tests.unit.core.building import (
+    G0,
+    G1,
     NOTHING,
     SHARD,
     W0,
@@ -319,6 +325,7 @@ class Replica:
                 ((), ()),
                 CLOCK,
                 [],
+                HolderBook(),
                 at(now),
                 idle=idle,
                 ready=True,
@@ -531,11 +538,31 @@ def hear(gossip: Gossip, peer: str, ms: int) -> None:
     assert gossip.heed(NodeId(f"{peer}/01"), at(ms), ready=True) is not None
 
 
+def idle_round(
+    gossip: Gossip, ms: int, *, holders: Sequence[HolderReport] = (), book: HolderBook | None = None
+) -> list[tuple[NodeName, GossipDelta | GossipPromise]]:
+    """What an idle round says, and to whom."""
+    maps = (LWWMap(drift_ms_max=KNOBS.drift_ms_max), LWWMap(drift_ms_max=KNOBS.drift_ms_max))
+    known = book or HolderBook()
+    return gossip.round(maps, ((), ()), CLOCK, list(holders), known, at(ms), idle=True, ready=True)
+
+
 def spoken_to(gossip: Gossip, ms: int = 0) -> list[str]:
     """Whom an idle round reaches."""
-    maps = (LWWMap(drift_ms_max=KNOBS.drift_ms_max), LWWMap(drift_ms_max=KNOBS.drift_ms_max))
-    messages = gossip.round(maps, ((), ()), CLOCK, [], at(ms), idle=True, ready=True)
-    return sorted({str(to) for to, _ in messages})
+    return sorted({str(to) for to, _ in idle_round(gossip, ms)})
+
+
+def test_a_bridge_speaks_of_the_gateways_of_its_whole_zone_and_at_home_of_its_own() -> None:
+    """What is silent here may beat at a neighbour, whom no other zone hears."""
+    gossip = between_zones("a/w0", "a/w1", "a/w2", "b/w0", "c/w0")
+    ours = [HolderReport(G0, WallMs(10))]
+    book = HolderBook()
+    book.note(NodeName("a/w0"), ours)
+    book.note(NodeName("a/w1"), [HolderReport(G0, None), HolderReport(G1, WallMs(20))])
+    book.note(NodeName("b/w0"), [HolderReport(NodeId("b/g0/01"), None)])
+    said = {str(to): one.holders for to, one in idle_round(gossip, 0, holders=ours, book=book)}
+    assert said["a/w1"] == said["a/w2"] == ours
+    assert said["b/w0"] == said["c/w0"] == [HolderReport(G0, None), HolderReport(G1, WallMs(20))]
 
 
 def test_the_smallest_name_that_lives_speaks_for_its_zone() -> None:

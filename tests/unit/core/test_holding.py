@@ -431,9 +431,9 @@ def test_all_that_is_held_is_announced_to_the_next_replica_under_its_number() ->
     left, stage.replica.is_there = stage.replica, False
     for replica in stage.replicas.values():
         replica.loads = False
-    stage.passes(KNOBS.peer_silence_ms - KNOBS.gateway_beat_ms)
+    stage.passes(KNOBS.peer_silence_ms)
     stage.says(stage.connects("bob"), Hello())
-    stage.passes(2 * KNOBS.gateway_beat_ms)
+    stage.passes(KNOBS.gateway_beat_ms + KNOBS.gateway_beat_ms // 2)
     assert stage.replica is not left
     (attach,) = stage.replica.attachments
     assert [(row.key[:2], row.epoch) for row in attach.rows] == [

@@ -34,6 +34,18 @@ def test_a_report_replaces_what_the_same_replica_said_before() -> None:
     assert book.gateways() == [G1]
 
 
+def test_several_replicas_speak_of_their_gateways_in_one_voice() -> None:
+    """A gateway beats if one of them hears it; else its newest sign counts."""
+    book = HolderBook()
+    book.note(name(W0), [silent(G0, 10), silent(G1, 40)])
+    book.note(name(W1), [silent(G0, 30), HolderReport(G1, None)])
+    book.note(name(W2), [HolderReport(G0, None)])
+    assert book.summary([name(W0), name(W1)]) == [silent(G0, 30), HolderReport(G1, None)]
+    assert book.summary([name(W1), name(W0)]) == book.summary([name(W0), name(W1)])
+    assert book.summary([name(W0)]) == [silent(G0, 10), silent(G1, 40)]
+    assert book.summary([]) == []
+
+
 def test_a_report_says_whether_it_is_news() -> None:
     """Most say the same again; not to somebody who has forgotten it."""
     book = HolderBook()
