@@ -172,7 +172,14 @@ def was_invisible(scene: Scene, user: str, since_ms: int) -> bool:
     for place, op in enumerate(choices):
         if not isinstance(op.message, Intent) or op.message.status != "invisible":
             continue
-        later = [other for other in choices[place + 1 :] if other.answered_ms is not None]
+        # A choice that did not know of this one yields to it.
+        later = [
+            other
+            for other in choices[place + 1 :]
+            if other.answered_ms is not None
+            and op.answered_ms is not None
+            and scene.was_calm_between(op.answered_ms, other.invoked_ms)
+        ]
         # The other side of a cut may not know yet that the choice is over.
         over = later[0].answered_ms if later else None
         if over is None or over >= since_ms or scene.weather.calm_since_ms >= since_ms:

@@ -287,7 +287,7 @@ def test_a_violation_says_which_promise_when_and_what(run: Run) -> None:
 def test_i4_lets_a_choice_yield_to_one_to_be_invisible_that_it_did_not_know(run: Run) -> None:
     """Of choices on both sides of a cut the private one wins, though it was made before.
 
-    Found by seed 43 of `presence sim` (plan version 2), 2026-11-24.
+    Found by seeds 43 (plan version 2) and 2799 of `presence sim`, 2026-11-24.
     """
     life = somebody(run)
     choose(run, life, "invisible")
@@ -297,6 +297,7 @@ def test_i4_lets_a_choice_yield_to_one_to_be_invisible_that_it_did_not_know(run:
     run.world.run(2_500)
     choose(run, life, "dnd")
     assert reader_checks.settled_choice(run.scene, life.persona.user) is None
+    assert reader_checks.was_invisible(run.scene, life.persona.user, run.scene.now_ms + 1)
     run.world.run(3_500)
     choose(run, life, "away")
     settled = reader_checks.settled_choice(run.scene, life.persona.user)
