@@ -51,12 +51,14 @@ class ShardLink:
         "_announcement",
         "_ask_seen",
         "_beaten",
+        "_behind",
         "_dismissals",
         "_due",
         "_durable",
         "_incoming",
         "_is_new",
         "_outgoing",
+        "_partial",
         "_repeat_attach_at",
         "_rows",
         "_sent",
@@ -91,6 +93,11 @@ class ShardLink:
         self.attached_at: Instant | None = None
         #: What we have seen of the shard: a join over all replicas we were attached to.
         self.vectors: tuple[VersionVector, VersionVector] = (VersionVector(), VersionVector())
+        #: Whether the present replica had not seen all of that when it spoke last.
+        self._behind = False
+        #: {topic that came whole from a replica that was behind: under which number}. What others
+        #: showed us to have seen, and it had not, we may lack there.
+        self._partial: dict[Topic, int] = {}
         self.reach = _NOT_READY
         #: Since when no replica has told what it can hear of others, and when one was last heard.
         self.lost_at: Instant | None = now.instant
@@ -347,11 +354,27 @@ class ShardLink:
         body = segment.body
         if not isinstance(body, Changed) or not self._incoming.accept(segment.sequence):
             return None, done
-        self.vectors = (
-            without_dead(self.vectors[0], body.vectors[0]).merge(body.vectors[0]),
-            without_dead(self.vectors[1], body.vectors[1]).merge(body.vectors[1]),
-        )
+        presence, durable = body.vectors
+        ours = (without_dead(self.vectors[0], presence), without_dead(self.vectors[1], durable))
+        self._behind = not (presence.dominates(ours[0]) and durable.dominates(ours[1]))
+        if not self._behind and self._partial:
+            # It has told all that it has seen of what it was asked for.
+            self._partial = {t: at for t, at in self._partial.items() if at != self.number}
+        self.vectors = (ours[0].merge(presence), ours[1].merge(durable))
         return body, done
+
+    def note_loaded(self, topic: Topic, *, known: bool) -> None:
+        """A topic came: of a `known` one the difference, but for those that may lack something."""
+        if known and topic not in self._partial:
+            return
+        if self._behind:
+            self._partial[topic] = self.number
+        else:
+            self._partial.pop(topic, None)
+
+    def is_partial(self, topic: Topic) -> bool:
+        """Whether a topic that was loaded may lack what our vectors cover: ask for all of it."""
+        return topic in self._partial
 
     def take_segments(self, sender: NodeId, now: Instant, *, repeat_ms: int) -> list[Segment]:
         """What to send now."""

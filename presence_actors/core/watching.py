@@ -78,12 +78,14 @@ class Watching:
         return self._views.get(topic)
 
     def topics_of(self, shard: ShardId) -> tuple[list[Topic], list[Topic]]:
-        """The topics of a shard: those we know, and those we still wait for."""
-        views = [view for view in self._views.values() if view.shard == shard]
-        return (
-            [view.topic for view in views if view.loaded],
-            [view.topic for view in views if not view.loaded],
-        )
+        """The topics of a shard: those we know, and those that we have to ask for."""
+        known: list[Topic] = []
+        asked: list[Topic] = []
+        for view in self._views.values():
+            if view.shard == shard:
+                is_known = view.loaded and not self._link(view).is_partial(view.topic)
+                (known if is_known else asked).append(view.topic)
+        return known, asked
 
     def is_settled(self, view: TopicView) -> bool:
         """Whether what the view shows is what is known."""
@@ -174,6 +176,7 @@ class Watching:
         for topic in changed.loaded:
             view = self._views.get(topic)
             if view is not None:
+                link.note_loaded(topic, known=view.loaded and topic not in changed.anew)
                 view.loaded = True
                 view.doubtful = True
                 self._touch(view, now)

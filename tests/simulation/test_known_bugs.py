@@ -51,6 +51,7 @@ from tests.simulation.steering import (
     agree,
     arrive,
     asks,
+    home,
     in_room,
     joins,
     leaves,
@@ -220,6 +221,32 @@ def test_rows_in_flight_through_a_third_while_their_zone_is_given_up_do_not_stay
     world.restore("b")
     world.run(ALL_OVER_MS)
     assert in_room(watcher) == ["bob"]
+
+
+def test_what_a_replica_that_is_behind_left_out_comes_from_the_next_one() -> None:
+    """A gateway that has seen more than its replica lacks what it asks for there (seed 185).
+
+    ```
+    w1   + bob          (cut off from w0 and g0)                          g0 comes
+    g0   has seen as much, but not the room    asks w0 for the room
+    w0                  starts anew, empty                      dies
+    ```
+    """
+    world = small_world()
+    place(world, {0: 0, 1: 1})
+    arrive(world, "bob", [1])
+    watch(world, [0], topics=["room:side"], name="other")
+    arrive(world, "carol", [0], "room:side")
+    world.cut([W[0], G[0]], [W[1]])
+    world.kill(W[0], restart_after_ms=100)
+    world.run(KNOBS.unreachable_after_ms)
+    watcher = watch(world, [0])
+    world.run(KNOBS.unreachable_after_ms)
+    assert (home(world, 0), in_room(watcher)) == (W[0], [])
+    world.kill(W[0], restart_after_ms=None)
+    world.heal()
+    world.run(KNOBS.unreachable_after_ms)
+    assert (home(world, 0), in_room(watcher)) == (W[1], ["bob"])
 
 
 _DOUBLED: Final = (Attach, Beat, Segment, GossipDelta, GossipPromise, GossipAck, Detached)

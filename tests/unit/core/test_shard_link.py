@@ -222,6 +222,37 @@ def test_news_are_taken_in_their_order_and_once() -> None:
     assert link.vectors[0] == link.vectors[1] == VersionVector({Origin(W0): stamp(2)})
 
 
+def test_a_topic_from_a_replica_that_is_behind_is_partial_until_that_has_caught_up() -> None:
+    """Another one showed us to have seen more, of topics that we did not ask it for."""
+    link = attached_link()
+    received(link, sequence=1, body=changed(upto=5))
+    link.note_loaded(LOBBY, known=False)
+    link.detach(at(10))
+    link.choose(name(W0), W0)
+    link.attach(G0, [], [LOBBY], [], Instant(RESEND))
+    link.note_attached(at(10))
+    received(link, sequence=1, body=changed(upto=3))
+    for topic, known in ((LOBBY, True), (OTHER, False)):
+        link.note_loaded(topic, known=known)
+    assert [link.is_partial(topic) for topic in (LOBBY, OTHER)] == [False, True]
+    received(link, sequence=2, body=changed(upto=5))
+    assert not link.is_partial(OTHER)
+
+
+def test_a_partial_topic_stays_so_until_the_next_replica_has_told_all_of_it() -> None:
+    """That it has caught up says nothing of a topic that it has not been asked for yet."""
+    link = attached_link()
+    received(link, sequence=1, body=changed(upto=5))
+    link.choose(name(W0), W0)
+    received(link, sequence=1, body=changed(upto=3))
+    link.note_loaded(OTHER, known=False)
+    link.choose(name(W0), W0)
+    received(link, sequence=1, body=changed(upto=6))
+    assert link.is_partial(OTHER)
+    link.note_loaded(OTHER, known=True)
+    assert not link.is_partial(OTHER)
+
+
 def test_what_came_in_is_acknowledged_without_news_of_our_own() -> None:
     """Under the number of our last segment; once."""
     link = attached_link()
