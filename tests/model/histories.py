@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from tests.model.explore import Scope
 from tests.model.parts import Spans
 
-__all__ = ["HISTORIES", "History"]
+__all__ = ["BELIEVED_AGAIN", "HISTORIES", "LACKING", "History"]
 
 #: A horizon far beyond all else: what is to be right soon must be so before anything is forgotten.
 _LONG: Final = Spans(horizon=12, retention=24)
@@ -134,3 +134,58 @@ HISTORIES: Final[dict[str, History]] = {
     "vector_last": _history("restart 1", "part 0 1", "drop 0", scope=_PAIR),
     "for_this_life": _history("restart 1", "part 0 1", "restart 1", "deliver 0", scope=_PAIR),
 }
+
+_APART: Final = "round 3>1,1>2,2>1,3>2,1>3,2>3"
+_TWO_SIDES: Final = "round 1>3,3>1,0>2,2>0"
+
+#: An old life runs on and a newer one ends its rows, though their holder is there. When the old
+#: life is heard again, they are back, and rightly so; then they end, which not everybody hears.
+BELIEVED_AGAIN: Final[dict[str, History]] = {
+    "who has it back sleeps while it ends": _history(
+        "twin 2",
+        _ALL,
+        *["round 1>3,2>0,0>2,3>1"] * 10,
+        *[_ALL] * 2,
+        "sleep 2",
+        "leave 2",
+        *[_ALL] * 2,
+        scope=_THREE,
+    ),
+    "word of it is a moment late": _history(
+        "twin 0",
+        "round 0>1,3>2,1>0,2>3",
+        *[_APART] * 2,
+        *[_APART + " !0"] * 2,
+        *[_APART] * 6,
+        "round 2>3,3>1,2>0,1>2,0>2,3>2",
+        "leave 0",
+        "round 2>3,3>1,2>0,1>2,0>2,3>2",
+        scope=_THREE,
+    ),
+    "word of it is almost a horizon late": _history(
+        "twin 0",
+        _ALL,
+        f"{_TWO_SIDES} !0",
+        *[_TWO_SIDES] * 7,
+        "crash 0",
+        f"{_TWO_SIDES} !1",
+        "sleep 1",
+        f"{_TWO_SIDES} !0",
+        "round 1>3,3>1,1>2,3>2,2>3,2>1",
+        "restart 0",
+        "round 2>1,3>1,1>3",
+        scope=Scope(workers=3, places=(0, 1, 2), sessions=3, drift=1),
+    ),
+}
+
+#: Worker 1 has heard the newer life end session 2, which is at the older one, and hears only the
+#: older one from then on. It must not speak for the newer one, so nobody refutes that end.
+LACKING: Final = _history(
+    "twin 2",
+    _ALL,
+    *["round 1>3,3>1,2>0,0>2"] * 2,
+    "sleep 2",
+    *["round 1>3,3>1,2>0,0>2"] * 3,
+    *[_ALL] * 6,
+    scope=_THREE,
+)

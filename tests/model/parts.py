@@ -123,8 +123,10 @@ class Replica:
     #: {(sender, transfer, key): the version that came in a part}.
     came: dict[tuple[Life, int, int], Row] = field(default_factory=dict)
     asleep: bool = False
-    #: {session: the greatest epoch of an end that was here}; nobody acts on it.
-    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: {session: the (resume, move, stamp) of the greatest end that was here}, and {session: what
+    #: was live here a tick ago}; nobody acts on them.
+    ends: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    shown: dict[int, Row] = field(default_factory=dict)
 
     def clone(self) -> Replica:
         """A copy that changes alone."""
@@ -143,6 +145,7 @@ class Replica:
             dict(self.came),
             self.asleep,
             dict(self.ends),
+            dict(self.shown),
         )
 
 

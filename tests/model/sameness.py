@@ -17,10 +17,11 @@ def canonical(world: World) -> Hashable:
     """A value that is equal for worlds with the same future."""
     zero = world.now * TICK
     oldest = zero - (world.spans.retention + 2) * TICK
-    found = {
-        stamp for replica in world.replicas for stamp in _stamps(replica) if stamp < oldest
-    } | {stamp for message in world.wire for stamp in _stamps_on_wire(message) if stamp < oldest}
-    ranks = {stamp: rank for rank, stamp in enumerate(sorted(found, reverse=True))}
+    found = {row.stamp for _, row in world.stood}
+    found.update(stamp for replica in world.replicas for stamp in _stamps(replica))
+    found.update(stamp for message in world.wire for stamp in _stamps_on_wire(message))
+    old_ones = sorted((stamp for stamp in found if stamp < oldest), reverse=True)
+    ranks = {stamp: rank for rank, stamp in enumerate(old_ones)}
 
     def age(stamp: int) -> int:
         return _AGED - ranks[stamp] if stamp < oldest else stamp - zero
@@ -46,7 +47,8 @@ def canonical(world: World) -> Hashable:
                 max(replica.clock - zero, -TICK),
                 old(replica.since, unreachable),
                 replica.asleep,
-                tuple(sorted(replica.ends.items())),
+                tuple((k, *end[:2], age(end[2])) for k, end in sorted(replica.ends.items())),
+                tuple(sorted(k for k, r in replica.shown.items() if replica.rows.get(k) == r)),
             )
             for replica in world.replicas
         ),
@@ -76,7 +78,12 @@ def canonical(world: World) -> Hashable:
             )
             for m in world.wire
         ),
-        tuple(sorted((k, r.resume, r.move, age(r.stamp), r.origin) for k, r in world.back)),
+        tuple(
+            sorted(
+                (k, r.resume, r.move, age(r.stamp), r.origin, old(tick, world.spans.retention + 3))
+                for (k, r), tick in world.stood.items()
+            )
+        ),
         tuple(world.broken),
     )
 
@@ -85,6 +92,7 @@ def _stamps(replica: Replica) -> Iterator[int]:
     rows: list[Row] = [*replica.rows.values(), *replica.came.values()]
     yield from (row.stamp for row in rows)
     yield from replica.vector.values()
+    yield from (stamp for _, _, stamp in replica.ends.values())
 
 
 def _stamps_on_wire(message: Message) -> Iterator[int]:

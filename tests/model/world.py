@@ -42,8 +42,8 @@ class World:
     attempts: dict[tuple[int, int], Life] = field(default_factory=dict)
     wire: list[Message] = field(default_factory=list)
     transfers: int = 0
-    #: {(session, version)}: live again after its end, as its home had reason to say so once.
-    back: dict[tuple[int, Row], None] = field(default_factory=dict)
+    #: {(session, version): the tick when its home stood behind it last}.
+    stood: dict[tuple[int, Row], int] = field(default_factory=dict)
     #: What went wrong on the way and cannot be seen later.
     broken: list[str] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class World:
             dict(self.attempts),
             list(self.wire),
             self.transfers,
-            dict(self.back),
+            dict(self.stood),
             list(self.broken),
         )
 
@@ -421,35 +421,50 @@ class World:
     def _look_for_returns(self) -> None:
         """A version whose end a replica has seen does not come back to it.
 
-        Unless its home stood behind it when it came: others may still hear of it when that is
-        gone, and end it in their turn.
+        Unless its home stood behind it after that was written, so that it was no end of the
+        session, and did so within the horizon: others may hear of it when that is over.
         """
-        held = {(key, row) for replica in self.replicas for key, row in replica.rows.items()}
-        self.back = {version: None for version in self.back if version in held}
+        told = {
+            version
+            for message in self.wire
+            for version in zip(message.keys, message.rows, strict=True)
+        }
+        held = {item for replica in self.replicas for item in replica.rows.items()} | told
+        stood = {version: tick for version, tick in self.stood.items() if version in held}
+        self.stood = stood | {
+            version: self.now for version in held if self._stands_behind(*version)
+        }
         for replica in self.replicas:
             for key, row in replica.rows.items():
-                epoch = (row.resume, row.move)
                 if row.live and self.attempts.get((key, row.resume), row.holder) != row.holder:
                     self.broken.append(f"two gateways hold one attempt of session {key}")
                 if not row.live:
-                    replica.ends[key] = max(epoch, replica.ends.get(key, epoch))
-                elif (
-                    epoch <= replica.ends.get(key, (-1, 0))
-                    and self.clients[key] != (row.resume, row.holder)
-                    and (key, row) not in self.back
-                ):
-                    if self._stands_behind(row, key):
-                        self.back[key, row] = None
-                        continue
+                    replica.ends[key] = max(row[:3], replica.ends.get(key, row[:3]))
+                elif replica.shown.get(key) != row and self._is_back(replica, key, row):
                     self.broken.append(
                         f"session {key}, which has ended, is back at w{replica.life[0]}"
                     )
+            replica.shown = {key: row for key, row in replica.rows.items() if row.live}
 
-    def _stands_behind(self, row: Row, key: int) -> bool:
+    def _is_back(self, replica: Replica, key: int, row: Row) -> bool:
+        """Whether a version has come that a replica saw end, and nobody had reason to tell."""
+        end = replica.ends.get(key)
+        if end is None or row[:2] > end[:2]:
+            return False
+        if row[:3] > end:
+            return True  # Who announces again what has ended moves on.
+        if self.clients[key] == (row.resume, row.holder):
+            return False
+        stood = self.stood.get((key, row), LONG_AGO)
+        too_early = stood + self.spans.drift < end[2] // TICK
+        return too_early or self.now - stood > self.spans.horizon
+
+    def _stands_behind(self, key: int, row: Row) -> bool:
         """Whether the home of a row has reason to: its holder is there, or died just now."""
         runs = {gateway.life: gateway.home for gateway in self.gateways}
-        return any(
+        return row.live and any(
             home.origin == row.origin
+            and not home.asleep
             and home.rows.get(key) == row
             and row.holder in home.attached
             and runs.get(row.holder, home.life) == home.life
