@@ -79,13 +79,12 @@ class Watching:
 
     def topics_of(self, shard: ShardId) -> tuple[list[Topic], list[Topic]]:
         """The topics of a shard: those we know, and those that we have to ask for."""
-        known: list[Topic] = []
-        asked: list[Topic] = []
+        topics: tuple[list[Topic], list[Topic]] = ([], [])
         for view in self._views.values():
             if view.shard == shard:
-                is_known = view.loaded and not self._link(view).is_partial(view.topic)
-                (known if is_known else asked).append(view.topic)
-        return known, asked
+                asked = not view.loaded or self._link(view).is_partial(view.topic)
+                topics[asked].append(view.topic)
+        return topics
 
     def is_settled(self, view: TopicView) -> bool:
         """Whether what the view shows is what is known."""

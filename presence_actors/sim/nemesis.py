@@ -354,10 +354,15 @@ class Nemesis:
         return end
 
     def _poison(self, injected: Injected) -> Callable[[], None]:
-        """A delta comes in whose stamps are `amount` ms in the future; -1 for the end of time."""
+        """A delta comes in whose stamps are `amount` ms in the future; -1 for the end of time.
+
+        Not to who stands still: when it is read, its stamps would be no lie any more.
+        """
         fault = injected.fault
         for sender, receiver in fault.pairs:
             if not is_worker(sender) or not is_worker(receiver):
+                continue
+            if self._world.processes[receiver].inbox is not None:
                 continue
             for index in range(self._world.config.shards):
                 message = self._poisoned(sender, receiver, ShardId(index), int(fault.amount))

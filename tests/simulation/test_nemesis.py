@@ -158,3 +158,23 @@ def test_a_rolling_restart_takes_gateways_in_and_nobody_is_seen_to_go() -> None:
     assert in_room(watcher) == ["alice"]
     assert "offline" not in statuses(watcher, "alice")[1:]
     assert agree(world)
+
+
+def test_a_stamp_from_the_future_is_not_kept_for_who_stands_still_until_it_is_true() -> None:
+    """It would be believed then, with all that it claims to have been seen.
+
+    Found by seed 2891 of `presence sim` (plan version 3), 2026-11-24.
+    """
+    world = small_world()
+    ahead_ms = world.config.knobs.drift_ms_max + 300
+    fault = Fault(
+        kind=FaultKind.POISON, at_ms=200, span_ms=1, pairs=[(W[0], W[1])], amount=ahead_ms
+    )
+    world.pause(W[1])
+    injected = befall(world, fault)
+    world.run(2 * ahead_ms)
+    world.resume(W[1])
+    world.run(1_000)
+    assert injected.hits == 0
+    assert agree(world)
+    assert not live_rows(world, 1, "room:a")
