@@ -223,8 +223,6 @@ class Gossip:
         #: Those of our own zone, and those of each other one; each in the order of names.
         self._near: list[tuple[NodeName, Peer]] = []
         self._far: dict[ZoneId, list[tuple[NodeName, Peer]]] = {}
-        #: All replicas of our own zone, this one among them.
-        self._names_here = [name_of(node)]
         self.next_round = now.instant
         self._next_promise = now.instant
 
@@ -235,12 +233,10 @@ class Gossip:
         """The other replicas of the shard are these now."""
         self._peers = {name: self._peers.get(name) or Peer() for name in sorted(names)}
         self._near, self._far = [], {}
-        self._names_here = [name_of(self._node)]
         for name, peer in self._peers.items():
             zone = zone_of(name)
             here = self._near if zone == self._zone else self._far.setdefault(zone, [])
             here.append((name, peer))
-        self._names_here += [name for name, _ in self._near]
         self.next_round = now.instant
 
     def want_round(self, now: Now) -> None:
@@ -343,7 +339,9 @@ class Gossip:
         in our zone what we hear ourselves (`holders`), as everybody there does. Another zone hears
         us alone, so there we say what all of our zone hear (`book`).
         """
-        abroad = book.summary(self._names_here) if self._far else holders
+        abroad = holders
+        if self._far:
+            abroad = book.summary([name_of(self._node), *(name for name, _ in self._near)])
         silenced = (frozenset(withheld[0]), frozenset(withheld[1]))
         believed = (believed_of(maps[0], silenced[0]), believed_of(maps[1], silenced[1]))
         repeat_at = Instant(now.instant + self._knobs.resend_ms)
